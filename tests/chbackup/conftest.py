@@ -1,0 +1,31 @@
+import looptime
+import pytest
+import trio.testing
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    if request.param == "asyncio":
+        return "asyncio", {"loop_factory": looptime.new_event_loop}
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+@pytest.fixture(params=["2.7.4", "2.8.1-dev"])
+def version(request):
+    return request.param
+
+
+@pytest.fixture
+def fake(version):
+    from chbackup.testing import FakeSidecar
+
+    sidecar = FakeSidecar(username="backup", password="secret-of-tests", version=version)
+    sidecar.tables.add_table("shop.orders", 1000, partitions=6)
+    sidecar.tables.add_table("shop.items", 10)
+    return sidecar
+
+
+@pytest.fixture
+async def client(fake):
+    async with fake.client() as client:
+        yield client

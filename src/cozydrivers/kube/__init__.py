@@ -1,0 +1,5 @@
+"""A narrow client of the cluster: get, list, watch, create, patch, apply, delete."""
+
+from cozydrivers.kube.client import KubeClient, ObjectList, WatchEvent
+
+__all__ = ["KubeClient", "ObjectList", "WatchEvent"]

@@ -1,0 +1,276 @@
+"""What the server does to objects of the built-in kinds: defaults, conversions, checks."""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cozydrivers.testing._kinds import Kind
+from cozydrivers.testing._schema import is_date_time
+from cozydrivers.testing._status import FieldError, invalid_value
+from cozydrivers.testing._store import Object
+
+_MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
+_MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
+_CONTAINER_DEFAULTS = {
+    "resources": {},
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "imagePullPolicy": "IfNotPresent",
+}
+_POD_DEFAULTS = {
+    "restartPolicy": "Always",
+    "terminationGracePeriodSeconds": 30,
+    "dnsPolicy": "ClusterFirst",
+    "securityContext": {},
+    "schedulerName": "default-scheduler",
+}
+_TOLERATION = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+_POD_ADMISSION = {
+    "tolerations": [
+        {"key": "node.kubernetes.io/not-ready", **_TOLERATION},
+        {"key": "node.kubernetes.io/unreachable", **_TOLERATION},
+    ],
+    "priority": 0,
+    "preemptionPolicy": "PreemptLowerPriority",
+}
+_JOB_DEFAULTS = {
+    "parallelism": 1,
+    "completions": 1,
+    "backoffLimit": 6,
+    "manualSelector": False,
+    "completionMode": "NonIndexed",
+    "suspend": False,
+    "podReplacementPolicy": "TerminatingOrFailed",
+}
+
+
+def completed(obj: Object, kind: Kind) -> Object:
+    """Fill in what the server fills in while it decodes."""
+    fill = _COMPLETE.get(obj["kind"])
+    return _in_utc(fill(obj) if fill else obj, kind)
+
+
+def admitted(obj: Object) -> Object:
+    """Fill in what the server adds to a new object once it is accepted, without an owner of the fields."""
+    fill = _ADMIT.get(obj["kind"])
+    return fill(obj) if fill else obj
+
+
+def violations(new: Object, old: Object | None) -> list[FieldError]:
+    """Check a built-in object; `old` is the one it replaces."""
+    check = _CHECK.get(new["kind"])
+    return check(new, old) if check else []
+
+
+def misfit(obj: Object, kind: Kind) -> str:
+    """Find what can't be decoded: a time without microseconds, a value that is not base64; returns the complaint."""
+    for _, _, value in _micro_times(obj, kind):
+        if not _MICRO_TIME.fullmatch(value):
+            return _time_complaint(value)
+    if kind.resource.kind == "Secret":
+        for value in (obj.get("data") or {}).values():
+            try:
+                base64.b64decode(value, validate=True)
+            except (binascii.Error, ValueError):
+                valid = re.match(r"[A-Za-z0-9+/]*", value)
+                return f"illegal base64 data at input byte {valid.end() if valid else 0}"
+    return ""
+
+
+def _micro_times(obj: Object, kind: Kind) -> list[tuple[str, str, str]]:
+    """List the times with microseconds: the field they are in (empty for the object itself), name and value."""
+    properties = kind.schema.get("properties", {})
+    spec = obj.get("spec")
+    below = properties.get("spec", {}).get("properties", {})
+    places = (("", properties, obj), ("spec", below, spec if isinstance(spec, dict) else {}))
+    return [
+        (place, name, values[name])
+        for place, known, values in places
+        for name, schema in known.items()
+        if schema.get("format") == "micro-time" and isinstance(values.get(name), str)
+    ]
+
+
+def _in_utc(obj: Object, kind: Kind) -> Object:
+    """Write times with microseconds in UTC, as the server does."""
+    for place, name, value in _micro_times(obj, kind):
+        moment = datetime.fromisoformat(value).astimezone(UTC)
+        text = f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+        obj = {**obj, place: {**obj[place], name: text}} if place else {**obj, name: text}
+    return obj
+
+
+def _time_complaint(value: str) -> str:
+    rest, wanted = (value[19:], ".000000") if is_date_time(value) else (value, "2006")
+    return f'parsing time "{value}" as "{_MICRO_LAYOUT}": cannot parse "{rest}" as "{wanted}"'
+
+
+def stored_event(event: Object) -> Object:
+    """Convert an event of `events.k8s.io` to the core form in which it is kept."""
+    renamed = {
+        "regarding": "involvedObject",
+        "note": "message",
+        "reportingController": "reportingComponent",
+        "deprecatedSource": "source",
+        "deprecatedFirstTimestamp": "firstTimestamp",
+        "deprecatedLastTimestamp": "lastTimestamp",
+        "deprecatedCount": "count",
+    }
+    return {"source": {}, **{renamed.get(key, key): value for key, value in event.items()}, "apiVersion": "v1"}
+
+
+def shown_event(event: Object) -> Object:
+    """Convert a stored event to the form of `events.k8s.io`."""
+    renamed = {
+        "involvedObject": "regarding",
+        "message": "note",
+        "reportingComponent": "reportingController",
+        "source": "deprecatedSource",
+        "firstTimestamp": "deprecatedFirstTimestamp",
+        "lastTimestamp": "deprecatedLastTimestamp",
+        "count": "deprecatedCount",
+    }
+    converted = {renamed.get(key, key): value for key, value in event.items()}
+    return {**converted, "apiVersion": "events.k8s.io/v1"}
+
+
+def _admitted_event(obj: Object) -> Object:
+    if obj["apiVersion"] != "v1":
+        return {"deprecatedSource": {}, "deprecatedFirstTimestamp": None, "deprecatedLastTimestamp": None, **obj}
+    absent: dict[str, Any] = {"source": {}, "firstTimestamp": None, "lastTimestamp": None, "eventTime": None}
+    return {**absent, "reportingComponent": "", "reportingInstance": "", **obj}
+
+
+def _secret(obj: Object) -> Object:
+    plain = obj.get("stringData") or {}
+    encoded = {key: base64.b64encode(text.encode()).decode() for key, text in plain.items()}
+    data = {**(obj.get("data") or {}), **encoded}
+    kept = {key: value for key, value in obj.items() if key not in ("data", "stringData")}
+    return {**kept, **({"data": dict(sorted(data.items()))} if data else {}), "type": obj.get("type", "Opaque")}
+
+
+def _namespace(obj: Object) -> Object:
+    name = obj["metadata"].get("name")
+    if not name:
+        return obj
+    labels = {**obj["metadata"].get("labels", {}), "kubernetes.io/metadata.name": name}
+    return {**obj, "metadata": {**obj["metadata"], "labels": labels}}
+
+
+def _admitted_namespace(obj: Object) -> Object:
+    return {**_namespace(obj), "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+
+
+def _container(container: Mapping[str, Any]) -> dict[str, Any]:
+    ports = [{"protocol": "TCP", **port} for port in container.get("ports", ())]
+    return {**_CONTAINER_DEFAULTS, **container, **({"ports": ports} if ports else {})}
+
+
+def _pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_POD_DEFAULTS, **spec, "containers": [_container(item) for item in spec.get("containers", ())]}
+
+
+def _pod(obj: Object) -> Object:
+    spec = {"enableServiceLinks": True, **_pod_spec(obj.get("spec", {}))}
+    return {**obj, "spec": spec}
+
+
+def _admitted_pod(obj: Object) -> Object:
+    status = {"phase": "Pending", "qosClass": "BestEffort"}
+    return {**obj, "spec": {**_POD_ADMISSION, **obj["spec"]}, "status": status}
+
+
+def _job(obj: Object) -> Object:
+    spec = {**_JOB_DEFAULTS, **obj.get("spec", {})}
+    template = spec.get("template", {})
+    metadata = {"creationTimestamp": None, **template.get("metadata", {})}
+    spec["template"] = {**template, "metadata": metadata, "spec": _pod_spec(template.get("spec", {}))}
+    conditions = [{"lastProbeTime": None, **item} for item in obj.get("status", {}).get("conditions", ())]
+    return {
+        **obj,
+        "spec": spec,
+        "status": {**obj.get("status", {}), **({"conditions": conditions} if conditions else {})},
+    }
+
+
+def _admitted_job(obj: Object) -> Object:
+    uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
+    labels = {"controller-uid": uid, "job-name": name}
+    labels |= {f"batch.kubernetes.io/{key}": value for key, value in labels.items()}
+    template = obj["spec"]["template"]
+    metadata = {**template["metadata"], "labels": {**template["metadata"].get("labels", {}), **labels}}
+    selector = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    spec = {**obj["spec"], "selector": selector, "template": {**template, "metadata": metadata}}
+    own = {**obj["metadata"], "labels": {**obj["metadata"].get("labels", {}), **labels}}
+    return {**obj, "metadata": own, "spec": spec, "status": {}}
+
+
+def _check_secret(new: Object, old: Object | None) -> list[FieldError]:
+    if old is None or new["type"] == old["type"]:
+        return []
+    return [invalid_value("type", json.dumps(new["type"]), "field is immutable")]
+
+
+def _check_event(new: Object, old: Object | None) -> list[FieldError]:
+    field = "involvedObject" if new["apiVersion"] == "v1" else "regarding"
+    about = new.get(field, {}).get("namespace", "")
+    if about == new["metadata"].get("namespace") or (not about and new["metadata"].get("namespace") == "default"):
+        return []
+    return [invalid_value(f"{field}.namespace", json.dumps(about), "does not match event.namespace")]
+
+
+def _check_lease(new: Object, old: Object | None) -> list[FieldError]:
+    spec = new.get("spec", {})
+    errors = []
+    if spec.get("leaseDurationSeconds", 1) <= 0:
+        value = str(spec["leaseDurationSeconds"])
+        errors.append(invalid_value("spec.leaseDurationSeconds", value, "must be greater than 0"))
+    if spec.get("leaseTransitions", 0) < 0:
+        value = str(spec["leaseTransitions"])
+        errors.append(invalid_value("spec.leaseTransitions", value, "must be greater than or equal to 0"))
+    return errors
+
+
+def _check_job(new: Object, old: Object | None) -> list[FieldError]:
+    errors = []
+    if old is not None and new["spec"]["template"] != old["spec"]["template"]:
+        errors.append(invalid_value("spec.template", '"object"', "field is immutable"))
+    status = new.get("status", {})
+    true = {item["type"] for item in status.get("conditions", ()) if item.get("status") == "True"}
+    if "Complete" in true and "completionTime" not in status:
+        message = "Required value: completionTime is required for Complete jobs"
+        errors.append(FieldError("Required", "status.completionTime", message))
+    if "Complete" in true and "SuccessCriteriaMet" not in true:
+        message = "Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition"
+        errors.append(FieldError("Invalid", "status.conditions", message))
+    if "Failed" in true and "FailureTarget" not in true:
+        message = "Invalid value: cannot set Failed=True condition without the FailureTarget=true condition"
+        errors.append(FieldError("Invalid", "status.conditions", message))
+    if true & {"Complete", "Failed"} and "startTime" not in status:
+        message = "Required value: startTime is required for finished job"
+        errors.append(FieldError("Required", "status.startTime", message))
+    return errors
+
+
+_COMPLETE: dict[str, Callable[[Object], Object]] = {
+    "Job": _job,
+    "Namespace": _namespace,
+    "Pod": _pod,
+    "Secret": _secret,
+}
+_ADMIT: dict[str, Callable[[Object], Object]] = {
+    "Event": _admitted_event,
+    "Job": _admitted_job,
+    "Namespace": _admitted_namespace,
+    "Pod": _admitted_pod,
+}
+_CHECK: dict[str, Callable[[Object, Object | None], list[FieldError]]] = {
+    "Event": _check_event,
+    "Job": _check_job,
+    "Lease": _check_lease,
+    "Secret": _check_secret,
+}

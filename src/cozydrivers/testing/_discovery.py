@@ -1,0 +1,63 @@
+"""What the server says about itself: version, health, and the resources of a group."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cozydrivers.testing._kinds import Kind
+from cozydrivers.testing._request import Answer
+
+_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
+_VERBS = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
+_STATUS_VERBS = ["get", "patch", "update"]
+_VERSION = {
+    "major": "1",
+    "minor": "33",
+    "emulationMajor": "1",
+    "emulationMinor": "33",
+    "minCompatibilityMajor": "1",
+    "minCompatibilityMinor": "32",
+    "gitVersion": "v1.33.4",
+    "gitCommit": "",
+    "gitTreeState": "",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "",
+    "compiler": "gc",
+    "platform": "linux/amd64",
+}
+
+PAGE_NOT_FOUND = Answer(404, b"404 page not found\n", _TEXT)
+"""The answer for a path that nothing is served at."""
+
+
+def describe(path: str, kinds: Iterable[Kind]) -> Answer | None:
+    """Answer a path that is not about objects; None for any other."""
+    if path in ("/readyz", "/livez", "/healthz"):
+        return Answer(200, b"ok", _TEXT)
+    if path == "/version":
+        return Answer(200, json.dumps(_VERSION).encode())
+    parts = path.strip("/").split("/")
+    group_version = "/".join(parts[1:]) if parts[0] == "apis" else parts[-1]
+    if parts[0] not in ("api", "apis") or len(parts) != (3 if parts[0] == "apis" else 2):
+        return None
+    found = [kind for kind in kinds if kind.resource.api_version == group_version]
+    return Answer(200, json.dumps(_resources(group_version, found)).encode()) if found else None
+
+
+def _resources(group_version: str, kinds: Iterable[Kind]) -> dict[str, Any]:
+    ordered = sorted(kinds, key=lambda kind: kind.resource.plural)
+    resources = [entry for kind in ordered for entry in _entries(kind)]
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}
+
+
+def _entries(kind: Kind) -> Iterator[dict[str, Any]]:
+    resource = kind.resource
+    common = {"namespaced": resource.namespaced, "kind": resource.kind}
+    hashed = hashlib.sha256(f"{resource.group}/{resource.version}/{resource.kind}".encode()).digest()[:8]
+    storage = base64.b64encode(hashed).decode()
+    name = {"name": resource.plural, "singularName": resource.kind.lower()}
+    yield {**name, **common, "verbs": _VERBS, "storageVersionHash": storage}
+    if resource.status:
+        yield {"name": f"{resource.plural}/status", "singularName": "", **common, "verbs": _STATUS_VERBS}

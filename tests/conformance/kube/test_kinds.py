@@ -1,0 +1,201 @@
+"""What is special about Leases, Secrets, Events, Jobs and Namespaces."""
+
+from typing import Any
+
+import pytest
+from tests.conformance.kube.rig import Rig
+
+from cozydrivers.api.backups import BackupJob
+from cozydrivers.api.base import KubeObject, Resource
+from cozydrivers.api.coordination import Lease
+from cozydrivers.api.core import ConfigMap, Event, Namespace, Secret
+from cozydrivers.errors import AlreadyExists, Conflict, Forbidden, Invalid
+
+TIME = "2026-01-01T00:00:00.000000Z"
+
+
+class Job(KubeObject):
+    resource = Resource("batch", "v1", "Job", "jobs", namespaced=True)
+
+
+async def _lease(rig: Rig, **spec: Any) -> Lease:
+    body = {"metadata": {"name": "lock"}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15, **spec}}
+    return await rig.kube.create(Lease, body, rig.namespace)
+
+
+async def test_only_one_can_create_a_lease(rig: Rig):
+    await _lease(rig)
+    with pytest.raises(AlreadyExists):
+        await _lease(rig)
+
+
+async def test_only_one_can_take_a_lease_over(rig: Rig):
+    version = (await _lease(rig)).metadata.resource_version
+
+    async def take(holder: str) -> Lease:
+        patch = {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": holder, "renewTime": TIME}}
+        return await rig.kube.merge_patch(Lease, "lock", patch, rig.namespace)
+
+    assert (await take("b")).spec.holder_identity == "b"
+    with pytest.raises(Conflict):
+        await take("c")
+
+
+@pytest.mark.parametrize("time", ["2026-01-01T00:00:05Z", "2026-01-01T00:00:05.123Z", "soon"])
+async def test_the_times_of_a_lease_have_microseconds(rig: Rig, time: str):
+    with pytest.raises(Invalid, match="parsing time"):
+        await _lease(rig, renewTime=time)
+    await _lease(rig)
+    with pytest.raises(Invalid, match="parsing time"):
+        await rig.kube.merge_patch(Lease, "lock", {"spec": {"renewTime": time}}, rig.namespace)
+
+
+async def test_the_times_of_a_lease_are_kept_in_utc(rig: Rig):
+    made = await _lease(rig, renewTime="2026-01-01T01:00:00.000001+01:00")
+    assert made.raw["spec"]["renewTime"] == "2026-01-01T00:00:00.000001Z"
+
+
+async def test_a_lease_lasts_some_time(rig: Rig):
+    with pytest.raises(Invalid, match="must be greater than 0"):
+        await _lease(rig, leaseDurationSeconds=0)
+
+
+async def test_a_lease_is_put_with_its_version_only(rig: Rig):
+    await _lease(rig)
+    body = {"metadata": {"name": "lock"}, "spec": {}}
+    assert (await rig.send("PUT", Lease.resource.path(rig.namespace, "lock"), body)).status == 422
+
+
+async def test_plain_text_in_a_secret_is_stored_encoded(rig: Rig):
+    body = {"metadata": {"name": "s"}, "stringData": {"password": "hello"}, "data": {"user": "aGk="}}
+    made = await rig.kube.create(Secret, body, rig.namespace)
+    assert made.type == "Opaque"
+    assert (made.value("password"), made.value("user")) == ("hello", "hi")
+    assert "stringData" not in made.raw
+
+
+async def test_a_secret_that_is_not_encoded_is_refused_without_quoting_it(rig: Rig):
+    with pytest.raises(Invalid) as created:
+        await rig.kube.create(Secret, {"metadata": {"name": "s"}, "data": {"a": "hunter2!"}}, rig.namespace)
+    await rig.kube.create(Secret, {"metadata": {"name": "s"}, "data": {"a": "aGk="}}, rig.namespace)
+    with pytest.raises(Invalid) as patched:
+        await rig.kube.merge_patch(Secret, "s", {"data": {"a": "hunter2!"}}, rig.namespace)
+    for error in (created.value, patched.value):
+        assert "hunter2" not in f"{error!r} {error} {error.causes}"
+
+
+async def test_the_type_of_a_secret_stays(rig: Rig):
+    await rig.kube.create(Secret, {"metadata": {"name": "s"}}, rig.namespace)
+    with pytest.raises(Invalid):
+        await rig.kube.merge_patch(Secret, "s", {"type": "example.com/x"}, rig.namespace)
+
+
+def _event(namespace: str) -> dict[str, Any]:
+    about = {"apiVersion": "backups.cozystack.io/v1alpha1", "kind": "BackupJob", "name": "nightly"}
+    return {
+        "metadata": {"generateName": "nightly."},
+        "involvedObject": {**about, "namespace": namespace},
+        "reason": "BackupStarted",
+        "message": "started",
+        "type": "Normal",
+        "source": {"component": "cozydrivers"},
+        "count": 1,
+    }
+
+
+async def test_events_are_found_by_their_object(rig: Rig):
+    await rig.kube.create(Event, _event(rig.namespace), rig.namespace)
+    for name, count in (("nightly", 1), ("other", 0)):
+        selector = f"involvedObject.kind=BackupJob,involvedObject.name={name}"
+        assert len((await rig.kube.list(Event, rig.namespace, field_selector=selector)).items) == count
+
+
+async def test_an_event_is_in_the_namespace_of_its_object(rig: Rig):
+    with pytest.raises(Invalid, match=r"does not match event\.namespace"):
+        await rig.kube.create(Event, _event("other"), rig.namespace)
+
+
+async def test_events_of_the_new_group_are_the_same_events(rig: Rig):
+    body = {
+        "metadata": {"name": "nightly-1"},
+        "eventTime": TIME,
+        "reportingController": "cozydrivers",
+        "reportingInstance": "pod-1",
+        "action": "Reconcile",
+        "reason": "BackupStarted",
+        "regarding": {"kind": "BackupJob", "name": "nightly", "namespace": rig.namespace},
+        "note": "started",
+        "type": "Normal",
+    }
+    answer = await rig.send("POST", f"/apis/events.k8s.io/v1/namespaces/{rig.namespace}/events", body)
+    assert answer.status == 201
+    shown = await rig.kube.get(Event, "nightly-1", rig.namespace)
+    assert (shown.message, shown.involved_object.name, shown.reporting_component) == (
+        "started",
+        "nightly",
+        "cozydrivers",
+    )
+
+
+def _job() -> dict[str, Any]:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "alpine"}]}
+    return {"metadata": {"name": "j"}, "spec": {"template": {"spec": pod}}}
+
+
+async def test_a_job_is_filled_in(rig: Rig):
+    made = await rig.kube.create(Job, _job(), rig.namespace)
+    assert made.raw["spec"]["backoffLimit"] == 6
+    assert made.raw["spec"]["selector"]["matchLabels"] == {"batch.kubernetes.io/controller-uid": made.metadata.uid}
+    assert made.metadata.labels["job-name"] == "j"
+
+
+async def test_the_template_of_a_job_stays(rig: Rig):
+    await rig.kube.create(Job, _job(), rig.namespace)
+    patch = {"spec": {"template": {"spec": {"restartPolicy": "OnFailure"}}}}
+    with pytest.raises(Invalid) as caught:
+        await rig.kube.merge_patch(Job, "j", patch, rig.namespace)
+    assert caught.value.causes[0].field == "spec.template"
+
+
+async def test_a_job_is_complete_with_all_that_belongs_to_it(rig: Rig):
+    await rig.kube.create(Job, _job(), rig.namespace)
+    complete = [{"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")]
+    with pytest.raises(Invalid, match="SuccessCriteriaMet"):
+        await rig.kube.merge_patch(Job, "j", {"status": {"conditions": complete[1:]}}, rig.namespace, status=True)
+    times = {"startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:01:00Z"}
+    status = {**times, "succeeded": 1, "conditions": complete}
+    await rig.kube.merge_patch(Job, "j", {"status": status}, rig.namespace, status=True)
+
+
+async def test_a_namespace_is_active_and_knows_its_name(rig: Rig):
+    found = await rig.kube.get(Namespace, rig.namespace)
+    assert found.status.phase == "Active"
+    assert found.metadata.labels["kubernetes.io/metadata.name"] == rig.namespace
+
+
+async def test_a_leaving_namespace_takes_nothing_new_and_lets_go_of_the_old(rig: Rig):
+    made = await rig.job()
+    space = await rig.kube.get(Namespace, rig.namespace)
+    await rig.kube.delete(Namespace, rig.namespace, uid=space.metadata.uid)
+    assert (await rig.kube.get(Namespace, rig.namespace)).status.phase == "Terminating"
+    with pytest.raises(Forbidden) as caught:
+        await rig.configmap("c")
+    assert caught.value.causes[0].reason == "NamespaceTerminating"
+    await rig.kube.merge_patch(BackupJob, "nightly", {"metadata": {"labels": {"a": "1"}}}, rig.namespace)
+    await rig.kube.delete(BackupJob, "nightly", rig.namespace, uid=made.metadata.uid)
+
+
+async def test_a_leaving_namespace_is_gone_once_it_is_finalized(rig: Rig):
+    space = await rig.kube.get(Namespace, rig.namespace)
+    await rig.kube.delete(Namespace, rig.namespace, uid=space.metadata.uid)
+    path = Namespace.resource.path(None, rig.namespace)
+    leaving = (await rig.send("GET", path)).body
+    assert (await rig.send("PUT", f"{path}/finalize", {**leaving, "spec": {}})).status == 200
+    assert (await rig.send("GET", path)).status == 404
+
+
+async def test_metadata_of_one_object(rig: Rig):
+    await rig.configmap("c")
+    path = ConfigMap.resource.path(rig.namespace, "c")
+    answer = await rig.send("GET", path, accept="json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+    assert set(answer.body) == {"kind", "apiVersion", "metadata"}

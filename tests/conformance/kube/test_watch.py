@@ -1,0 +1,146 @@
+"""Watches: what comes, what does not, and how they end."""
+
+from contextlib import aclosing
+
+import anyio
+import pytest
+from tests.conformance.kube.rig import Rig
+
+from cozydrivers.api.backups import BackupJob
+from cozydrivers.api.core import ConfigMap, Namespace
+from cozydrivers.errors import Gone, Unavailable
+from cozydrivers.kube import WatchEvent
+
+
+async def test_changes_come_in_order_from_a_version_on(rig: Rig):
+    before = await rig.version()
+    made = await rig.job()
+    await rig.kube.merge_patch(BackupJob, "nightly", {"status": {"phase": "Running"}}, rig.namespace, status=True)
+    await rig.kube.delete(BackupJob, "nightly", rig.namespace, uid=made.metadata.uid)
+    seen = await rig.events(BackupJob, 3, before)
+    assert [(event.type, event.object.status.phase) for event in seen] == [
+        ("ADDED", ""),
+        ("MODIFIED", "Running"),
+        ("DELETED", "Running"),
+    ]
+    versions = [int(event.object.metadata.resource_version) for event in seen]
+    assert versions == sorted(set(versions))
+
+
+async def test_a_watch_from_the_version_of_a_list_misses_nothing(rig: Rig):
+    await rig.job("first")
+    version = (await rig.kube.list(BackupJob, rig.namespace)).resource_version
+    await rig.job("second")
+    (event,) = await rig.events(BackupJob, 1, version)
+    assert event.object.metadata.name == "second"
+
+
+async def test_a_change_comes_while_the_watch_is_open(rig: Rig):
+    version = await rig.version()
+    seen: list[WatchEvent[BackupJob]] = []
+
+    async def follow() -> None:
+        seen.extend(await rig.events(BackupJob, 1, version))
+
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            await anyio.sleep(0.5)
+            await rig.job()
+    assert [event.type for event in seen] == ["ADDED"]
+
+
+async def test_a_deleted_object_carries_the_version_of_its_deletion(rig: Rig):
+    version = await rig.version()
+    made = await rig.job()
+    await rig.kube.delete(BackupJob, "nightly", rig.namespace, uid=made.metadata.uid)
+    _, deleted = await rig.events(BackupJob, 2, version)
+    assert int(deleted.object.metadata.resource_version) > int(made.metadata.resource_version)
+
+
+async def test_leaving_a_selector_is_a_deletion_and_entering_it_an_addition(rig: Rig):
+    version = await rig.version()
+    await rig.configmap("c")
+    for value in ("on", None, "on"):
+        await rig.kube.merge_patch(ConfigMap, "c", {"metadata": {"labels": {"sel": value}}}, rig.namespace)
+    seen = await rig.events(ConfigMap, 3, version, "sel=on")
+    assert [event.type for event in seen] == ["ADDED", "DELETED", "ADDED"]
+    assert seen[1].object.metadata.labels == {"sel": "on"}
+
+
+async def test_a_finalizer_shows_as_a_change_before_the_end(rig: Rig):
+    version = await rig.version()
+    made = await rig.job(finalizers=["example.com/held"])
+    await rig.kube.delete(BackupJob, "nightly", rig.namespace, uid=made.metadata.uid)
+    await rig.kube.merge_patch(BackupJob, "nightly", {"metadata": {"finalizers": None}}, rig.namespace)
+    seen = await rig.events(BackupJob, 3, version)
+    assert [event.type for event in seen] == ["ADDED", "MODIFIED", "DELETED"]
+    assert seen[1].object.metadata.deletion_timestamp is not None
+    assert seen[2].object.metadata.finalizers == ["example.com/held"]
+
+
+async def test_other_namespaces_stay_out(rig: Rig):
+    version = await rig.version()
+    other = await rig.kube.create(Namespace, {"metadata": {"generateName": "other-"}})
+    await rig.kube.create(ConfigMap, {"metadata": {"name": "there"}}, other.metadata.name)
+    await rig.configmap("here")
+    (event,) = await rig.events(ConfigMap, 1, version)
+    assert event.object.metadata.name == "here"
+
+
+async def test_without_a_version_it_starts_with_what_is_there(rig: Rig):
+    await rig.configmap("c")
+    (event,) = await rig.events(ConfigMap, 1, "0")
+    assert (event.type, event.object.metadata.name) == ("ADDED", "c")
+
+
+async def test_it_ends_when_its_time_is_up(rig: Rig):
+    version = await rig.version()
+    with anyio.fail_after(10):
+        watch = rig.kube.watch(BackupJob, rig.namespace, resource_version=version, timeout=1)
+        assert [event async for event in watch if event.type != "BOOKMARK"] == []
+
+
+async def test_a_bookmark_comes_before_the_end_if_the_kind_has_changed_meanwhile(rig: Rig):
+    version = await rig.version()
+    seen: list[WatchEvent[BackupJob]] = []
+
+    async def follow() -> None:
+        watch = rig.kube.watch(BackupJob, rig.namespace, resource_version=version, label_selector="sel=on", timeout=5)
+        seen.extend([event async for event in watch])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        await anyio.sleep(1)
+        made = await rig.job(labels={"sel": "off"})
+    assert {event.type for event in seen} == {"BOOKMARK"}
+    assert seen[-1].object.metadata.resource_version == made.metadata.resource_version
+
+
+async def test_no_bookmark_comes_for_a_kind_that_has_not_changed(rig: Rig):
+    version = await rig.version()
+    await rig.job(labels={"sel": "off"})
+    await rig.configmap("c")
+    watch = rig.kube.watch(BackupJob, rig.namespace, resource_version=version, label_selector="sel=on", timeout=5)
+    assert [event async for event in watch] == []
+
+
+async def test_a_version_that_is_too_old(rig: Rig):
+    last = await rig.job()
+    await rig.forget(int(last.metadata.resource_version))
+    with pytest.raises(Gone, match="too old resource version"):
+        await rig.events(BackupJob, 1, "1")
+
+
+async def test_a_version_that_is_no_number(rig: Rig):
+    with pytest.raises(Unavailable, match="invalid syntax"):
+        await rig.events(BackupJob, 1, "abc")
+
+
+async def test_leaving_a_watch_early_leaves_nothing_open(rig: Rig):
+    version = await rig.version()
+    await rig.job()
+    watch = rig.kube.watch(BackupJob, rig.namespace, resource_version=version)
+    async with aclosing(watch):
+        async for _ in watch:
+            break

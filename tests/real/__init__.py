@@ -1,0 +1,8 @@
+"""The real servers that conformance and end-to-end tests run against, on loopback addresses and free ports."""
+
+from tests.real.clickhouse import RealClickHouse
+from tests.real.kubernetes import RealCluster
+from tests.real.s3 import RealS3
+from tests.real.sidecar import RealSidecar, find_binaries
+
+__all__ = ["RealClickHouse", "RealCluster", "RealS3", "RealSidecar", "find_binaries"]

@@ -1,0 +1,94 @@
+"""Which real servers can take part on this machine: `python -m tests.real.report [--require etcd,clickhouse]`."""
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.real.kubernetes import kube_apiserver
+from tests.real.processes import which
+from tests.real.s3 import moto_python
+from tests.real.sidecar import ABSENT, find_binaries
+
+NAMES = ("clickhouse", "clickhouse-backup", "s3", "etcd", "kube-apiserver")
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A real server: its version, or why it can't take part."""
+
+    name: str
+    version: str = ""
+    absent: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version or f'absent: {self.absent}'}"
+
+
+def participants() -> list[Participant]:
+    """Look for every real server; there is one entry for each clickhouse-backup binary."""
+    return [_clickhouse(), *_sidecars(), _s3(), _etcd(), _kube_apiserver()]
+
+
+def _clickhouse() -> Participant:
+    if which("clickhouse-server") is None:
+        return Participant("clickhouse", absent="no clickhouse-server on PATH")
+    # Debian's 18.16.1 has no option that tells its version.
+    own, package = ["--version"], ["dpkg-query", "--show", "--showformat=${Version}", "clickhouse-server"]
+    version = _asked(["clickhouse-server", *own]) or _asked(package)
+    return Participant("clickhouse", version=version or "of unknown version")
+
+
+def _sidecars() -> list[Participant]:
+    name = "clickhouse-backup"
+    try:
+        found = [Participant(name, version=each.version) for each in find_binaries()]
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        return [Participant(name, absent=str(error))]
+    return found or [Participant(name, absent=ABSENT)]
+
+
+def _s3() -> Participant:
+    version = _asked([str(moto_python()), "-c", "import flask, moto; print(moto.__version__)"])
+    return Participant("s3", version=f"moto {version}" if version else "", absent="moto[server] is not installed")
+
+
+def _etcd() -> Participant:
+    version = _asked(["etcd", "--version"])
+    return Participant("etcd", version=version, absent="no etcd on PATH")
+
+
+def _kube_apiserver() -> Participant:
+    path = kube_apiserver()
+    version = _asked([str(path), "--version"])
+    return Participant("kube-apiserver", version=version, absent=f"{path} is not built")
+
+
+def _asked(command: Sequence[str]) -> str:
+    """Return the first version number that a program prints, or nothing when it can't be run."""
+    program = which(command[0])
+    if program is None:
+        return ""
+    result = subprocess.run([program, *command[1:]], check=False, capture_output=True, text=True)
+    found = re.search(r"\d+\.\d+[\w.+-]*", result.stdout)
+    return found[0] if found and result.returncode == 0 else ""
+
+
+def main() -> None:
+    """Print one line per server; exit 1 when one that is required is absent."""
+    parser = argparse.ArgumentParser(prog="python -m tests.real.report", description=__doc__)
+    parser.add_argument("--require", default="", metavar="NAME,...", help=f"of {', '.join(NAMES)}")
+    required = {name for name in parser.parse_args().require.split(",") if name}
+    if unknown := required.difference(NAMES):
+        parser.error(f"--require knows {', '.join(NAMES)}; not {', '.join(sorted(unknown))}")
+    found = participants()
+    for each in found:
+        print(each)
+    if missing := sorted(required.intersection(each.name for each in found if not each.version)):
+        sys.exit(f"required and absent: {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    main()

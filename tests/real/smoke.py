@@ -1,0 +1,89 @@
+"""Start every real server once and put a table through S3 and back: `python -m tests.real.smoke`."""
+
+import contextlib
+import os
+import time
+from functools import partial
+
+import anyio
+import httpx
+from tests.real import RealClickHouse, RealCluster, RealS3, RealSidecar, find_binaries
+from tests.real.processes import wait_until
+from tests.real.sidecar import ABSENT
+
+
+async def round_trip(sidecar: RealSidecar) -> str:
+    """Back up one table, drop it and restore it; raises RuntimeError when the rows differ."""
+    clickhouse, name = sidecar.clickhouse, f"smoke-{sidecar.clickhouse.shard}"
+    rows = "SELECT count(), sum(cityHash64(id, s)) FROM demo.t"
+    await clickhouse.create_table("demo.t")
+    await clickhouse.insert("demo.t", 1000)
+    before = await clickhouse.query(rows)
+    async with sidecar.client() as client:
+        await _run(client, "/backup/create_remote", {"name": name})
+        await clickhouse.drop("demo.t")
+        (await client.post(f"/backup/delete/local/{name}")).raise_for_status()
+        await _run(client, f"/backup/restore_remote/{name}", {})
+    after = await clickhouse.query(rows)
+    if after != before:
+        raise RuntimeError(f"rows and hash were {before}, are {after}")
+    size = await sidecar.s3.size(f"run1/{clickhouse.shard}/{name}/")
+    return f"{sidecar.binary.version} at {sidecar.url}: 1000 rows back, {size} bytes on S3"
+
+
+async def _run(client: httpx.AsyncClient, path: str, query: dict[str, str]) -> None:
+    operation = (await client.post(path, params=query)).raise_for_status().json()["operation_id"]
+    await wait_until(partial(_succeeded, client, operation), timeout=60, what=path)
+
+
+async def _succeeded(client: httpx.AsyncClient, operation: str) -> bool:
+    row = (await client.get("/backup/status", params={"operationid": operation})).json()
+    if row["status"] in ("error", "cancel"):
+        raise RuntimeError(row)
+    return bool(row["status"] == "success")
+
+
+async def run() -> list[int]:
+    """Start everything, say what happens and when, and return the processes that were started."""
+    binaries = find_binaries()
+    if not binaries:
+        raise SystemExit(ABSENT)
+    began = time.monotonic()
+
+    def say(what: object) -> None:
+        print(f"{time.monotonic() - began:6.2f} s  {what}", flush=True)
+
+    async with contextlib.AsyncExitStack() as stack:
+        start = stack.enter_async_context
+        shards = [await start(RealClickHouse(f"127.0.0.{2 + shard}", str(shard))) for shard in range(2)]
+        say(f"ClickHouse {await shards[0].query('SELECT version()')} on {[each.address for each in shards]}")
+        s3 = await start(RealS3())
+        say(f"S3 at {s3.url}")
+        pairs = zip((binaries[0], binaries[-1]), shards, strict=True)
+        sidecars = [await start(RealSidecar(binary, shard, s3)) for binary, shard in pairs]
+        for sidecar in sidecars:
+            say(await round_trip(sidecar))
+        cluster = await start(RealCluster())
+        say(f"kube-apiserver at {cluster.url}")
+        say(f"namespace {await cluster.namespace()}")
+        pids = [each.pid for each in (*shards, s3, *sidecars, cluster.etcd, cluster.apiserver)]
+    say("all stopped")
+    return pids
+
+
+def main() -> None:
+    """Run it; exit 1 when a process is left."""
+    left = [pid for pid in anyio.run(run) if _exists(pid)]
+    if left:
+        raise SystemExit(f"left behind: {left}")
+
+
+def _exists(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The sidecar's own retention, which runs at the end of create and upload."""
+
+from ._archives import Archive
+from ._pod import Pod
+
+
+def keep_local(pod: Pod, *, uploaded: str = "") -> None:
+    """Delete the oldest local archives beyond the configured number; -1 deletes what was just uploaded."""
+    limit = pod.settings.backups_to_keep_local
+    if limit < 0:
+        pod.local.pop(uploaded, None)
+    elif limit:
+        for archive in sorted(pod.local.values(), key=lambda archive: archive.created)[:-limit]:
+            del pod.local[archive.name]
+
+
+def keep_remote(pod: Pod) -> None:
+    """Delete the oldest remote archives beyond the configured number, except those that a kept one requires."""
+    limit = pod.settings.backups_to_keep_remote
+    if limit < 1:
+        return
+    names = sorted(pod.remote, key=lambda name: pod.remote[name].modified)
+    kept = set(names[-limit:])
+    for name in names[-limit:]:
+        kept |= _ancestors(pod.remote, name)
+    for name in names[:-limit]:
+        if name not in kept:
+            del pod.remote[name]
+            pod.cache.pop(name, None)
+
+
+def _ancestors(archives: dict[str, Archive], name: str) -> set[str]:
+    found: set[str] = set()
+    while (archive := archives.get(name)) and archive.metadata and archive.metadata.required not in {"", *found}:
+        name = archive.metadata.required
+        found.add(name)
+    return found

@@ -1,0 +1,65 @@
+"""The driver for ClickHouse: one archive per shard, made and restored by the clickhouse-backup sidecars themselves."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Self, TypeVar
+
+import anyio
+
+from chbackup import Client
+from cozydrivers.api.apps import ClickHouse
+from cozydrivers.api.base import KubeObject
+from cozydrivers.api.core import Pod
+from cozydrivers.api.strategy import Altinity
+from cozydrivers.drivers.base import BackupRun, Failed, Outcome, Patience, RestoreRun, Run, Running, Watch
+from cozydrivers.drivers.clickhouse import backing_up, cleanup, restoring
+from cozydrivers.drivers.clickhouse.access import Access, Connect, Missing
+from cozydrivers.drivers.clickhouse.look import Eyes, open_eyes
+from cozydrivers.drivers.clickhouse.places import CHI_LABEL, application_of
+from cozydrivers.errors import InvalidInput
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+
+STEP_TIMEOUT = 120.0
+"""Seconds that one step may take, all sidecars side by side."""
+
+
+class ClickHouseDriver:
+    """Drives the application kind ClickHouse with strategies of the kind Altinity.
+
+    `connect` makes a client for a sidecar's address; `timeout` is the patience with a backup or restore, in seconds.
+    """
+
+    application: type[KubeObject] = ClickHouse
+    strategy: type[KubeObject] = Altinity
+    watches: Sequence[Watch] = (Watch(Pod, CHI_LABEL, application_of),)
+
+    def __init__(self, *, connect: Connect = Client, timeout: float = 6 * 3600.0) -> None:
+        self.timeout = timeout
+        self._access = Access(connect)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._access.close()
+
+    async def backup(self, run: BackupRun) -> Outcome:
+        """One step of a backup."""
+        return await self._step(run, backing_up.step)
+
+    async def restore(self, run: RestoreRun) -> Outcome:
+        """One step of a restore."""
+        return await self._step(run, restoring.step)
+
+    async def abort(self, run: Run) -> Outcome:
+        """One step of giving a run up."""
+        return await self._step(run, cleanup.abort)
+
+    async def _step(self, run: AnyRun, step: Callable[[Eyes, AnyRun], Awaitable[Outcome]]) -> Outcome:
+        try:
+            with anyio.fail_after(STEP_TIMEOUT):
+                return await step(await open_eyes(run, self._access), run)
+        except Missing as missing:
+            return Running(missing.reason, missing.message, 5.0, patience=Patience.ABSENT)
+        except InvalidInput as error:
+            return Failed("Refused", str(error))

@@ -1,0 +1,86 @@
+"""Act: send what a saved intent says, delete what has served its purpose. Each does one thing and decides nothing."""
+
+from collections.abc import Awaitable, Callable
+
+from chbackup import (
+    Busy,
+    ChbackupError,
+    Client,
+    ConnectionFailed,
+    InvalidInput,
+    NotFound,
+    Operation,
+    Refused,
+    Unauthorized,
+    Unsupported,
+)
+from cozydrivers.drivers.clickhouse.access import sentence, still_there
+from cozydrivers.drivers.clickhouse.checkpoint import Member
+from cozydrivers.drivers.clickhouse.look import Eyes, Sight
+from cozydrivers.drivers.clickhouse.places import Place
+from cozydrivers.drivers.clickhouse.steps import End, Go, Hold, looking, unreachable
+from cozydrivers.errors import ApiError
+
+Send = Callable[[Client, Member, Sight], Awaitable[Operation]]
+_NOT_STARTED = (Busy, Unauthorized, NotFound, Refused, InvalidInput)
+"""Answers that say for certain that nothing was started."""
+
+
+async def submit(eyes: Eyes, member: Member, sight: Sight, send: Send) -> Go | Hold | End:
+    """Send once. What was refused is planned again; what got no answer stays `sending` and is looked for."""
+    place = sight.place
+    if place is None or not await _same_pod(eyes, member, place):
+        return unreachable(_planned(member), "its Pod was replaced before anything was sent")
+    try:
+        operation = await send(await eyes.client(place), member, sight)
+    except Unsupported as error:
+        return End("Refused", sentence(place, error))
+    except _NOT_STARTED as error:
+        return unreachable(_planned(member), sentence(place, error))
+    except ConnectionFailed as error:
+        return looking(member) if error.sent else unreachable(_planned(member), sentence(place, error))
+    except ChbackupError:
+        return looking(member)
+    if not await still_there(eyes.run, place):
+        return End("Lost", f"{member.label}: Pod {place.pod} was replaced while it was asked")
+    update = {"state": "sent", "operation_id": operation.operation_id}
+    submission = member.submission.model_copy(update=update)
+    return Go(member.model_copy(update={"submission": submission, "begun": True}))
+
+
+async def _same_pod(eyes: Eyes, member: Member, place: Place) -> bool:
+    try:
+        return place.pod_uid == member.pod_uid and await still_there(eyes.run, place)
+    except ApiError:
+        return False
+
+
+def _planned(member: Member) -> Member:
+    return member.model_copy(update={"submission": member.submission.model_copy(update={"state": "planned"})})
+
+
+async def create_remote(client: Client, member: Member, sight: Sight) -> Operation:
+    """Make the archive, or go on with the upload of one that a restart has interrupted."""
+    if member.submission.verb == "upload":
+        return await client.upload(member.submission.archive)
+    return await client.create_remote(member.submission.archive)
+
+
+async def download(client: Client, member: Member, sight: Sight) -> Operation:
+    """Bring the archive here in full. A copy that is here already may be stale or partial, and goes first."""
+    if sight.local_copy(member.submission.archive) is not None:
+        await client.delete_local(member.submission.archive)
+    return await client.download(member.submission.archive)
+
+
+async def drop_local(eyes: Eyes, place: Place | None, archive: str) -> str:
+    """Delete a local copy; answers what went wrong, empty when it is gone."""
+    if place is None:
+        return "no Pod serves it now"
+    try:
+        await (await eyes.client(place)).delete_local(archive)
+    except NotFound:
+        return ""
+    except ChbackupError as error:
+        return sentence(place, error)
+    return ""

@@ -1,0 +1,83 @@
+"""One step of a run: observe, decide, act, and say where things stand. What backup and restore share."""
+
+from collections.abc import Sequence
+
+import anyio
+
+from cozydrivers.drivers.base import Failed, Intent, Outcome, Patience, Running
+from cozydrivers.drivers.clickhouse import act, cleanup
+from cozydrivers.drivers.clickhouse.checkpoint import Member, State
+from cozydrivers.drivers.clickhouse.following import Verdict
+from cozydrivers.drivers.clickhouse.look import Eyes, Scene, Sight
+from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit, sought
+
+_PATIENCE = (Patience.ABSENT, Patience.BUSY, Patience.ENGINE)
+
+
+async def carry_out(eyes: Eyes, state: State, scene: Scene, steps: Sequence[Step], send: act.Send) -> Outcome | None:
+    """Do what was decided, all archives side by side. None when every archive is done and nothing else is left."""
+    end = next((step for step in steps if isinstance(step, End)), None)
+    if end is not None:
+        return Failed(end.reason, end.message)
+    if any(isinstance(step, Plan) for step in steps):
+        return Intent(_intend(state, steps, scene.sights).save(), "about to submit")
+    acted = await _act(eyes, scene, steps, send)
+    end = next((step for step in acted if isinstance(step, End)), None)
+    if end is not None:
+        return Failed(end.reason, end.message)
+    now = state.replace(_member(step) for step in acted)
+    return await _tidy(eyes, scene, now) or _standing(now, acted)
+
+
+def _member(step: Step) -> Member:
+    if isinstance(step, End):
+        raise TypeError("an end has no member")
+    return step.member
+
+
+def _intend(state: State, steps: Sequence[Step], sights: Sequence[Sight]) -> State:
+    members = [_intended(step, sight) for step, sight in zip(steps, sights, strict=True)]
+    left = [step.given_up for step in steps if isinstance(step, Plan) and step.given_up]
+    return state.model_copy(update={"members": tuple(members), "debris": (*state.debris, *left)})
+
+
+def _intended(step: Step, sight: Sight) -> Member:
+    """Only what is certain not to have been sent is sent by the call that follows this intent, to the Pod seen now."""
+    member = _member(step)
+    if isinstance(step, Plan | Submit) and sight.place is not None:
+        submission = member.submission.model_copy(update={"state": "sending"})
+        return member.model_copy(update={"submission": submission, "pod_uid": sight.place.pod_uid})
+    return sought(member) if member.submission.state == "sending" else member
+
+
+async def _act(eyes: Eyes, scene: Scene, steps: Sequence[Step], send: act.Send) -> list[Step]:
+    async def one(step_and_sight: tuple[Step, Sight]) -> Step:
+        step, sight = step_and_sight
+        if isinstance(step, Submit):
+            return await act.submit(eyes, step.member, sight, send)
+        if isinstance(step, DropLocal):
+            trouble = await act.drop_local(eyes, sight.place, step.member.submission.archive)
+            return Hold("LocalCopyLeft", trouble, 2.0, step.member, Patience.ABSENT) if trouble else Go(step.member)
+        return step
+
+    return await anyio.amap(one, zip(steps, scene.sights, strict=True))
+
+
+async def _tidy(eyes: Eyes, scene: Scene, state: State) -> Outcome | None:
+    """One round over what was given up, while nothing of ours runs."""
+    if not state.debris or any(sight.verdict is Verdict.RUNNING for sight in scene.sights):
+        return None
+    swept, trouble = await cleanup.sweep(eyes, state)
+    return Running("CleanupPending", trouble or "cleaned up", 1.0, swept.save(), Patience.ABSENT)
+
+
+def _standing(state: State, steps: Sequence[Step]) -> Outcome | None:
+    if all(isinstance(step, Done) for step in steps):
+        return None
+    holds = [step for step in steps if isinstance(step, Hold)]
+    if not holds or any(isinstance(step, Go) for step in steps):
+        return Running("InProgress", "", 0.0, state.save())
+    worst = min(holds, key=lambda hold: _PATIENCE.index(hold.patience))
+    soonest = min(hold.retry_after for hold in holds)
+    message = worst.message if worst.patience is not Patience.ENGINE else "; ".join(hold.message for hold in holds)
+    return Running(worst.reason, message, soonest, state.save(), worst.patience)

@@ -1,0 +1,219 @@
+"""Decide: the rules of a backup, one table per stage of an archive. Pure and total.
+
+An archive is `making` until its proof (I2) was found, `proven` until its local copy is gone, then `done`.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from chbackup import Action, Archive, parse_archive_name
+from chbackup.evidence import hurt_by, prove_archive, remote_problems
+from cozydrivers.api.base import Condition
+from cozydrivers.drivers.base import Artifact, BackupRun, Patience
+from cozydrivers.drivers.clickhouse import record, steps
+from cozydrivers.drivers.clickhouse.checkpoint import Debris, Evidence, Member, State, archive_name
+from cozydrivers.drivers.clickhouse.engines import replicated, schema_only
+from cozydrivers.drivers.clickhouse.following import Submission, Verdict, since
+from cozydrivers.drivers.clickhouse.look import Scene, Sight
+from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
+
+DOUBT = timedelta(minutes=5)
+"""How long an outage of the store may make the tables of a good archive look like less."""
+
+
+def decide(state: State, scene: Scene, run: BackupRun) -> list[Step]:
+    """What to do next with each archive of the set."""
+    return [_step(member, sight, state, scene, run) for member, sight in zip(state.members, scene.sights, strict=True)]
+
+
+def _step(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
+    if sight.trouble:
+        return steps.unreachable(unsent(member) if run.fresh else member, sight.trouble)
+    return _stages[member.stage](member, sight, state, scene, run)
+
+
+def _making(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
+    row = sight.rows.own
+    match sight.verdict:
+        case Verdict.PLANNED:
+            return _if_idle(Plan(member), scene)
+        case Verdict.SEND:
+            return _if_idle(Submit(member), scene)
+        case Verdict.LOOKING:
+            return steps.looking(member)
+        case Verdict.NOT_FOUND:
+            return again(member, state, run, f"{member.label}: what was sent never arrived")
+        case Verdict.RUNNING if row is not None:
+            return steps.at_work(adopted(member, row), run.now, f"{row.verb} is in progress")
+        case Verdict.SUCCEEDED:
+            return _prove(member, sight, state, scene, run.now)
+        case Verdict.FAILED if row is not None:
+            return End("EngineFailed", f"{member.label}: {row.verb} failed: {row.error}")
+        case Verdict.CANCELLED:
+            return End("Cancelled", f"{member.label}: the operation was killed on the sidecar")
+        case Verdict.LOST:
+            return _after_restart(member, sight, state, scene, run)
+        case _:
+            return steps.restarted(member, sight.rows, run.now)
+
+
+def _if_idle(step: Plan | Submit, scene: Scene) -> Step:
+    busy = busy_sidecar(scene)
+    return Hold("SidecarBusy", busy, 2.0, unsent(step.member), Patience.BUSY) if busy else step
+
+
+def busy_sidecar(scene: Scene) -> str:
+    """What runs on any sidecar of the storage path, or which one can't be asked; empty when all are idle."""
+    for pod, sight in scene.survey.items():
+        if sight.trouble:
+            return sight.trouble
+        if sight.busy:
+            row = next(row for row in sight.rows.all or () if row.running)
+            return f"the sidecar of {pod} is busy with: {row.command}"
+    return ""
+
+
+def unsent(member: Member) -> Member:
+    """The member before its submission, where that is `sending` in the very call that could have sent it."""
+    if member.submission.state != "sending":
+        return member
+    return member.model_copy(update={"submission": member.submission.model_copy(update={"state": "planned"})})
+
+
+def adopted(member: Member, row: Action) -> Member:
+    """The member with the row that was found for it."""
+    found = {"state": "sent", "operation_id": row.operation_id, "quiet_since": None}
+    return member.model_copy(update={"begun": True, "submission": member.submission.model_copy(update=found)})
+
+
+def _after_restart(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
+    name = member.submission.archive
+    local, remote = sight.local_copy(name), sight.remote_copy(name)
+    if remote is not None and not remote.broken:
+        return _prove(member, sight, state, scene, run.now)
+    if local is not None and not local.broken and remote is not None:
+        return Plan(_to_upload(member, run.now))
+    return again(member, state, run, f"{member.label}: the sidecar was restarted and has lost it")
+
+
+def _to_upload(member: Member, now: datetime) -> Member:
+    submission = Submission(verb="upload", archive=member.submission.archive, attempt=member.submission.attempt, at=now)
+    return member.model_copy(update={"submission": submission})
+
+
+def again(member: Member, state: State, run: BackupRun, why: str) -> Step:
+    """The next attempt, under a new name: what the old one still makes is debris."""
+    old = member.submission
+    if old.attempt >= steps.MAX_ATTEMPTS:
+        return End("Lost", f"{why}; given up after {old.attempt} attempts")
+    name = archive_name(run, attempt=old.attempt + 1, shard=member.shard, shards=state.shards, replica=member.replica)
+    new = Submission(verb="create_remote", archive=name, attempt=old.attempt + 1, at=run.now)
+    debris = Debris(shard=member.shard, replica=member.replica, archive=old.archive)
+    return Plan(member.model_copy(update={"submission": new}), debris)
+
+
+def _prove(member: Member, sight: Sight, state: State, scene: Scene, now: datetime) -> Step:
+    name = member.submission.archive
+    local, remote = sight.local_copy(name), sight.remote_copy(name)
+    if remote is None or (remote.broken and "can't" in remote.broken):
+        return Hold("RemoteNotListed", f"{member.label}: {name} is not listed yet", 2.0, member, Patience.ABSENT)
+    unread = next((seen.trouble for seen in scene.survey.values() if seen.trouble), "")
+    if unread:
+        return Hold("SidecarUnreachable", f"can't tell what else ran: {unread}", 5.0, member, Patience.ABSENT)
+    problems = prove_archive(remote=remote, local=local, tables=sight.archived or ())
+    harm = [f"`{row.command}` ran on {pod} meanwhile" for pod, row in _harm(member, sight, state, scene)]
+    if not harm and problems == remote_problems(remote, sight.archived or ()) != [] and not _long_doubted(member, now):
+        doubted = member.model_copy(update={"doubted": member.doubted or now})
+        return Hold("NotProvenYet", f"{member.label}: {name}: {problems[0]}", 5.0, doubted)
+    if problems or harm:
+        return End("EngineFailed", f"{member.label}: {name} is not proven: {'; '.join(problems + harm)}")
+    return Go(member.model_copy(update={"stage": "proven", "evidence": _evidence(remote, sight)}))
+
+
+def _long_doubted(member: Member, now: datetime) -> bool:
+    """Whether the tables have been reading as less than the archive for longer than a moment's outage explains."""
+    return member.doubted is not None and now - member.doubted > DOUBT
+
+
+def _harm(member: Member, sight: Sight, state: State, scene: Scene) -> Iterable[tuple[str, Action]]:
+    own = {member.submission.operation_id, sight.rows.own.operation_id if sight.rows.own else ""} - {""}
+    for pod, seen in scene.survey.items():
+        later = since(seen.rows.all or (), state.marks.get(pod, ""))
+        yield from ((pod, row) for row in hurt_by(later, member.submission.archive, own=own))
+
+
+def _evidence(remote: Archive, sight: Sight) -> Evidence:
+    archived, live = sight.archived or (), sight.live or ()
+    names = sorted(table.full_name for table in archived)
+    return Evidence(
+        data_size=remote.data_size,
+        size=remote.size,
+        required=remote.required,
+        created=remote.created,
+        tables=len(names),
+        tables_hash=tables_hash(names),
+        replicated=replicated(live, names),
+        schema_only=schema_only(live, names),
+        server_version=sight.version,
+    )
+
+
+def tables_hash(names: Iterable[str]) -> str:
+    """16 hex digits that stand for a set of table names."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def _proven(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
+    name = member.submission.archive
+    if sight.local_copy(name) is None:
+        return Go(member.model_copy(update={"stage": "done"}))
+    if sight.remote_copy(name) is None:
+        return Hold("RemoteNotListed", f"{member.label}: {name} is not listed now", 5.0, member, Patience.ABSENT)
+    return DropLocal(member)
+
+
+def _done(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
+    """The last look, when every archive is done: what the checkpoint says is not enough to end a job (I12)."""
+    if sight.remote is None:
+        return Done(member)
+    remote, proof = sight.remote_copy(member.submission.archive), member.evidence
+    if remote is None or proof is None:
+        return Hold("RemoteNotListed", f"{member.label}: the archive is not listed now", 5.0, member, Patience.ABSENT)
+    if not remote.broken and (unread := remote_problems(remote, sight.archived or ())):
+        return Hold("NotProvenYet", f"{member.label}: {unread[0]}", 5.0, member, Patience.ABSENT)
+    if remote.broken or (remote.data_size, remote.required) != (proof.data_size, proof.required):
+        return End("EngineFailed", f"{member.label}: {remote.name} is no longer what was proven")
+    return Done(member)
+
+
+_stages = {"making": _making, "proven": _proven, "done": _done}
+
+
+def artifact(state: State, run: BackupRun) -> Artifact:
+    """What to record of a set whose every archive is done."""
+    proofs = [(member.shard, member.submission.archive, member.evidence) for member in state.members if member.evidence]
+    name = parse_archive_name(state.members[0].submission.archive)
+    return Artifact(
+        uri=f"clickhouse-backup://{run.namespace}/{run.application.metadata.name}/{name.set_name if name else ''}",
+        size_bytes=sum(proof.size for _, _, proof in proofs),
+        taken_at=min(member.submission.at for member in state.members),
+        driver_metadata=record.write(state, proofs, run.cluster_uid),
+        conditions=conditions(state),
+    )
+
+
+def conditions(state: State) -> list[Condition]:
+    """What was proven, and what is odd about it."""
+    proofs = [member.evidence for member in state.members if member.evidence]
+    lost = sorted({table for proof in proofs for table in proof.schema_only})
+    said = f"; of {', '.join(lost)} only the schema is in it" if lost else ""
+    verified = Condition(
+        type="Verified",
+        status="True",
+        reason="SizesProven",
+        message=f"{len(proofs)} archives listed with the sizes of their local copies and tables{said}",
+    )
+    if any(proof.tables for proof in proofs):
+        return [verified]
+    return [verified, Condition(type="Suspicious", status="True", reason="Empty", message="the set holds no table")]

@@ -1,0 +1,158 @@
+"""Cleaning up: kill what still runs under a name that was given up, delete its local and its remote copy, look again.
+
+A local copy with resume state uploads itself again when its sidecar starts, so a name is followed until neither copy is
+listed. An empty remote list may be an outage: then only the store's own "is not found" proves absence. What a restore
+downloaded is deleted locally only: the remote archive belongs to a Backup.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+
+import anyio
+
+from chbackup import Action, Archive, ChbackupError, Client, ConnectionFailed, Feature, NotFound
+from chbackup.evidence import dependents
+from cozydrivers.drivers.base import Outcome, Patience, RestoreRun, Run, Running, Succeeded
+from cozydrivers.drivers.clickhouse.access import Missing, sentence
+from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
+from cozydrivers.drivers.clickhouse.following import LOOK
+from cozydrivers.drivers.clickhouse.look import Eyes
+from cozydrivers.drivers.clickhouse.places import Place, shards_of
+from cozydrivers.drivers.clickhouse.record import ARCHIVE
+from cozydrivers.drivers.clickhouse.steps import MAX_ATTEMPTS
+from cozydrivers.errors import InvalidInput
+
+_KILL_TIMEOUT = 10.0
+_DELETE_TIMEOUT = 60.0
+
+
+def presumed(run: Run, places: Sequence[Place]) -> State:
+    """What a run may have left whose checkpoint is lost: every name that it can have used, on every replica."""
+    if isinstance(run, RestoreRun):
+        recorded = run.backup.spec.driver_metadata if run.backup else {}
+        names = [value for key, value in recorded.items() if key.startswith(ARCHIVE)]
+        debris = [Debris(shard=p.shard, replica=p.replica, archive=name) for p in places for name in names]
+        return State(kind="restore", shards=1, members=(), debris=tuple(debris))
+    shards = shards_of(run.application)
+    debris = [
+        Debris(
+            shard=place.shard,
+            replica=place.replica,
+            archive=archive_name(run, attempt=attempt, shard=place.shard, shards=shards, replica=place.replica),
+        )
+        for place in places
+        for attempt in range(1, MAX_ATTEMPTS + 1)
+    ]
+    return State(kind="backup", shards=shards, members=(), debris=tuple(debris))
+
+
+def all_debris(state: State, now: datetime) -> State | None:
+    """The run given up: every archive of it is debris, of a restore locally. None while one may still arrive."""
+    if any(_may_arrive(member, now) for member in state.members):
+        return None
+    debris = [*state.debris, *(_given_up(member) for member in state.members)]
+    if state.kind == "restore":
+        debris = [left.model_copy(update={"remote_gone": True}) for left in debris]
+    return state.model_copy(update={"members": (), "debris": tuple(debris)})
+
+
+def _may_arrive(member: Member, now: datetime) -> bool:
+    return member.submission.state in ("sending", "sought") and now - member.submission.at < LOOK
+
+
+def _given_up(member: Member) -> Debris:
+    return Debris(shard=member.shard, replica=member.replica, archive=member.submission.archive)
+
+
+async def sweep(eyes: Eyes, state: State) -> tuple[State, str]:
+    """One round over the debris; the second part says what is in the way, empty when nothing is left."""
+    rounds = await anyio.amap(lambda debris: _round(eyes, debris), state.debris)
+    left = tuple(debris for debris, _ in rounds if not (debris.local_gone and debris.remote_gone))
+    trouble = next((said for _, said in rounds if said), "")
+    return state.model_copy(update={"debris": left}), trouble or (f"deleting {left[0].archive}" if left else "")
+
+
+async def _round(eyes: Eyes, debris: Debris) -> tuple[Debris, str]:
+    place = eyes.place(debris.shard, debris.replica)
+    if place is None:
+        return debris, f"{debris.archive}: no Pod serves shard {debris.shard} replica {debris.replica} now"
+    try:
+        return await _clean(await eyes.client(place), debris)
+    except Missing as missing:
+        return debris, missing.message
+    except ChbackupError as error:
+        return debris, sentence(place, error)
+
+
+async def _clean(client: Client, debris: Debris) -> tuple[Debris, str]:
+    running = [row for row in await client.actions() if row.running]
+    if running:
+        return debris, await _stop(client, debris, running)
+    local, remote = await client.list_local(), await client.list_remote()
+    here = any(archive.name == debris.archive for archive in local)
+    if debris.remote_gone:
+        return await _clean_download(client, debris, here, remote)
+    return await _clean_both(client, debris, here, remote)
+
+
+async def _stop(client: Client, debris: Debris, running: Sequence[Action]) -> str:
+    own = next((row for row in running if row.archive == debris.archive), None)
+    if own is None:
+        return f"{debris.archive}: the sidecar is busy with: {running[0].command}"
+    if not own.operation_id and await client.supports(Feature.KILL_OF_ACTIONS) is False:
+        return f"waiting for the end of {own.command}, which can't be stopped before clickhouse-backup 2.8.1"
+    with suppress(NotFound, ConnectionFailed):  # it has ended meanwhile, or takes its time: the next round sees
+        await client.kill(own.command, timeout=_KILL_TIMEOUT)
+    return f"stopping {own.command}"
+
+
+async def _clean_download(client: Client, debris: Debris, here: bool, remote: Sequence[Archive]) -> tuple[Debris, str]:
+    """Delete what a restore has downloaded, unless it is the last copy."""
+    there = any(archive.name == debris.archive and not archive.broken for archive in remote)
+    if here and not remote:
+        return debris, f"{debris.archive}: the remote list is empty, so its local copy stays for now"
+    await _delete_local(client, debris, here and there)
+    return debris.model_copy(update={"local_gone": not (here and there)}), ""
+
+
+async def _clean_both(client: Client, debris: Debris, here: bool, remote: Sequence[Archive]) -> tuple[Debris, str]:
+    there = any(archive.name == debris.archive for archive in remote)
+    needed_by = dependents(remote, debris.archive)
+    if needed_by:
+        return debris, f"{debris.archive} is required by {', '.join(needed_by)}"
+    absent = not there and (bool(remote) or await _store_says_absent(client, debris.archive))
+    if there or absent:
+        await _delete_local(client, debris, here)
+    if there:
+        await client.delete_remote(debris.archive, timeout=_DELETE_TIMEOUT)
+    return debris.model_copy(update={"local_gone": not here and absent, "remote_gone": absent}), ""
+
+
+async def _delete_local(client: Client, debris: Debris, here: bool) -> None:
+    if here:
+        await client.delete_local(debris.archive, timeout=_DELETE_TIMEOUT)
+
+
+async def _store_says_absent(client: Client, archive: str) -> bool:
+    """Ask to delete what is not listed: a store that is down answers otherwise than one that does not have it."""
+    try:
+        await client.delete_remote(archive, timeout=_DELETE_TIMEOUT)
+    except NotFound:
+        return True
+    return False
+
+
+async def abort(eyes: Eyes, run: Run) -> Outcome:
+    """One step of giving a run up: `Succeeded` when nothing of it is left."""
+    try:
+        state = State.read(run.checkpoint or {}, run)
+    except InvalidInput:
+        state = presumed(run, eyes.places)
+    given_up = all_debris(state, eyes.run.now)
+    if given_up is None:
+        return Running("CleanupPending", "waiting for what was sent and may still arrive", 5.0, state.save())
+    swept, trouble = await sweep(eyes, given_up)
+    if not trouble and not swept.debris:
+        return Succeeded("nothing of the run is left")
+    return Running("CleanupPending", trouble, 1.0, swept.save(), Patience.ABSENT)

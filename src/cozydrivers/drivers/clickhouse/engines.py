@@ -1,0 +1,62 @@
+"""Which tables an archive holds in full, by their engines. Pure.
+
+clickhouse-backup freezes parts, which only MergeTree tables have: of every other table an archive holds the schema
+alone, and a restore recreates it empty (seen with Log on 2.7.4 and 2.8.1-dev).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from chbackup import Table
+
+_ROWLESS = frozenset(
+    {"View", "LiveView", "WindowView", "MaterializedView", "Distributed", "Merge", "Dictionary", "Null", "Buffer"}
+    | {"Kafka", "RabbitMQ", "NATS", "URL", "S3", "S3Queue", "HDFS", "JDBC", "ODBC", "MySQL", "PostgreSQL", "MongoDB"}
+    | {
+        "MaterializedPostgreSQL",
+        "Hive",
+        "Redis",
+        "SQLite",
+        "AzureBlobStorage",
+        "AzureQueue",
+        "DeltaLake",
+        "Iceberg",
+        "Hudi",
+    }
+    | {"TimeSeries", "GenerateRandom", "ExternalDistributed"}
+)
+"""Engines that keep no rows of their own on this server."""
+
+
+def is_replicated(table: Table) -> bool:
+    """Whether its rows come from ZooKeeper's other replicas too."""
+    return table.engine.startswith("Replicated")
+
+
+def loses_rows(table: Table) -> bool:
+    """Whether an archive holds its schema only although it may hold rows; unknown engines may."""
+    return bool(table.engine) and not table.engine.endswith("MergeTree") and table.engine not in _ROWLESS
+
+
+def replicated(live: Sequence[Table], names: Iterable[str]) -> tuple[str, ...]:
+    """The replicated ones among the named tables."""
+    return _named(live, names, is_replicated)
+
+
+def schema_only(live: Sequence[Table], names: Iterable[str]) -> tuple[str, ...]:
+    """Those among the named tables whose rows are not in an archive."""
+    return _named(live, names, loses_rows)
+
+
+def _named(live: Sequence[Table], names: Iterable[str], test: Callable[[Table], bool]) -> tuple[str, ...]:
+    wanted = set(names)
+    return tuple(sorted(table.full_name for table in live if table.full_name in wanted and test(table)))
+
+
+def rows_apart(by_replica: Iterable[Sequence[Table]]) -> tuple[str, ...]:
+    """Tables that are not replicated and hold rows on more than one of a shard's replicas."""
+    holders: dict[str, int] = {}
+    for tables in by_replica:
+        for table in tables:
+            if not is_replicated(table) and table.total_bytes > 0:
+                holders[table.full_name] = holders.get(table.full_name, 0) + 1
+    return tuple(sorted(name for name, count in holders.items() if count > 1))

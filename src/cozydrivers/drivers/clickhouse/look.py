@@ -1,0 +1,166 @@
+"""Observe: read what a step is decided on, and no more. At most two requests to a sidecar that is at work."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import anyio
+
+from chbackup import Archive, ChbackupError, Client, NotFound, ServerError, Table
+from cozydrivers.drivers.base import Run
+from cozydrivers.drivers.clickhouse.access import Access, Credentials, Missing, credentials, find, sentence
+from cozydrivers.drivers.clickhouse.checkpoint import Member, State
+from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, judge, own_row, since
+from cozydrivers.drivers.clickhouse.places import Place
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one sidecar shows. None stands for what was not read, never for what is absent."""
+
+    place: Place | None = None
+    trouble: str = ""
+    verdict: Verdict | None = None
+    rows: Rows = field(default_factory=Rows)
+    local: Sequence[Archive] | None = None
+    remote: Sequence[Archive] | None = None
+    archived: Sequence[Table] | None = None
+    live: Sequence[Table] | None = None
+    version: str = ""
+    metrics: str = ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs there."""
+        return any(row.running for row in self.rows.all or ())
+
+    def local_copy(self, archive: str) -> Archive | None:
+        """The local copy of that name, if the list was read and has it."""
+        return _named(self.local, archive)
+
+    def remote_copy(self, archive: str) -> Archive | None:
+        """The remote archive of that name, if the list was read and has it."""
+        return _named(self.remote, archive)
+
+
+def _named(archives: Sequence[Archive] | None, name: str) -> Archive | None:
+    return next((archive for archive in archives or () if archive.name == name), None)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a step is decided on: a sight per member, and by Pod the `survey` of all sidecars where it was needed."""
+
+    sights: Sequence[Sight] = ()
+    survey: Mapping[str, Sight] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What is needed to look: the run, its sidecars, the way to them."""
+
+    run: Run
+    places: Sequence[Place]
+    access: Access
+    secret: Credentials
+
+    def place(self, shard: int, replica: int) -> Place | None:
+        """The sidecar of a replica, if there is one now."""
+        return next((p for p in self.places if (p.shard, p.replica) == (shard, replica)), None)
+
+    async def client(self, place: Place) -> Client:
+        """The client for a sidecar; Missing where it has no address."""
+        return await self.access.client(place, self.secret)
+
+    async def read(self, place: Place | None, work: Callable[[Client], Awaitable[Sight]]) -> Sight:
+        """What `work` sees there; trouble instead of an error."""
+        if place is None:
+            return Sight(trouble="no Pod serves it now")
+        try:
+            return replace(await work(await self.client(place)), place=place)
+        except Missing as missing:
+            return Sight(place=place, trouble=missing.message)
+        except ChbackupError as error:
+            return Sight(place=place, trouble=sentence(place, error))
+
+
+async def open_eyes(run: Run, access: Access) -> Eyes:
+    """Find the sidecars and the way to them; Missing says what is absent."""
+    return Eyes(run, await find(run), access, await credentials(run))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to read of a sidecar beyond its rows."""
+
+    lists: bool = False
+    archived: bool = False
+    live: bool = False
+    version: bool = False
+    gauges: bool = False
+
+
+NOTHING = Wanted()
+PROOF = Wanted(lists=True, archived=True, live=True, version=True)
+
+
+async def at_work(eyes: Eyes, state: State, member: Member, *, tag: str = "", then: Mapping[Verdict, Wanted]) -> Sight:
+    """Follow a submission: its row first; `then` says what more to read once that has told the verdict."""
+    place = eyes.place(member.shard, member.replica)
+
+    async def work(client: Client) -> Sight:
+        rows = await _rows(client, member.submission, state.marks.get(member.pod, ""), tag)
+        verdict = judge(member.submission, rows, now=eyes.run.now, fresh=eyes.run.fresh)
+        more = await _more(client, member.submission.archive, then.get(verdict, NOTHING))
+        return replace(more, rows=rows, verdict=verdict)
+
+    return await eyes.read(place, work)
+
+
+async def _rows(client: Client, submission: Submission, mark: str, tag: str) -> Rows:
+    if submission.operation_id:
+        own = await client.status(submission.operation_id)
+        if own is not None and own.running:
+            return Rows(own)
+    every = await client.actions()
+    return Rows(own_row(submission, since(every, mark), tag), every)
+
+
+async def resting(eyes: Eyes, member: Member, wanted: Wanted) -> Sight:
+    """Look at an archive's sidecar while nothing of ours runs there."""
+
+    async def work(client: Client) -> Sight:
+        return await _more(client, member.submission.archive, wanted)
+
+    return await eyes.read(eyes.place(member.shard, member.replica), work)
+
+
+async def _more(client: Client, archive: str, wanted: Wanted) -> Sight:
+    return Sight(
+        local=await client.list_local() if wanted.lists else None,
+        remote=await client.list_remote() if wanted.lists else None,
+        archived=await _archived(client, archive) if wanted.archived else None,
+        live=await client.tables() if wanted.live else None,
+        version=await client.version() if wanted.version else "",
+        metrics=await client.metrics() if wanted.gauges else "",
+    )
+
+
+async def _archived(client: Client, archive: str) -> Sequence[Table]:
+    """The tables of a remote archive; none where the server does not know it."""
+    try:
+        return await client.tables(remote_backup=archive)
+    except (NotFound, ServerError):
+        return ()
+
+
+async def survey(eyes: Eyes, wanted: Wanted = NOTHING) -> dict[str, Sight]:
+    """The rows of every sidecar, by Pod: what runs there, and what ran."""
+
+    async def one(place: Place) -> Sight:
+        async def work(client: Client) -> Sight:
+            rows = Rows(None, await client.actions())
+            return replace(await _more(client, "", wanted), rows=rows)
+
+        return await eyes.read(place, work)
+
+    return dict(zip((place.pod for place in eyes.places), await anyio.amap(one, eyes.places), strict=True))

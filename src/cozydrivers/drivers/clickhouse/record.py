@@ -1,0 +1,133 @@
+"""What a Backup records of a ClickHouse set in `spec.driverMetadata`, and the way back. Pure.
+
+A tenant can write it, so it is read as a hint (I12): the names must be those of this application in this namespace,
+every shard must be there once, and an object of a newer schema is refused untouched.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from chbackup import ArchiveName, parse_archive_name
+from cozydrivers.api.base import Model
+from cozydrivers.drivers.base import Run
+from cozydrivers.drivers.clickhouse.checkpoint import Evidence, State, hex_of
+from cozydrivers.errors import InvalidInput
+
+PREFIX = "clickhouse.backup/"
+ARCHIVE = PREFIX + "archive."
+SCHEMA = 1
+_MOST_DIGITS = 18
+
+
+class Tables(Model):
+    """`clickhouse.backup/tables.<shard>`: how many tables, a hash of their names, and those that need care."""
+
+    count: int
+    hash: str
+    replicated: tuple[str, ...] = ()
+    schema_only: tuple[str, ...] = ()
+
+
+class Recorded(Model):
+    """One archive of a set, as recorded."""
+
+    shard: int
+    archive: str
+    data_size: int
+    required: str = ""
+    tables: Tables
+
+
+def write(state: State, proofs: Sequence[tuple[int, str, Evidence]], cluster: str) -> dict[str, str]:
+    """The record of a set: shard, archive and proof of each of its archives."""
+    metadata = {
+        "schema": str(SCHEMA),
+        "shards": str(state.shards),
+        "server-version": ",".join(sorted({proof.server_version for _, _, proof in proofs})),
+        "storage": state.storage,
+        "cluster": cluster,
+    }
+    for shard, archive, proof in proofs:
+        tables = Tables(
+            count=proof.tables,
+            hash=proof.tables_hash,
+            replicated=proof.replicated,
+            schema_only=proof.schema_only,
+        )
+        metadata |= {
+            f"archive.{shard}": archive,
+            f"data-size.{shard}": str(proof.data_size),
+            f"required.{shard}": proof.required,
+            f"tables.{shard}": tables.model_dump_json(by_alias=True, exclude_defaults=True),
+        }
+    return {PREFIX + key: value for key, value in metadata.items()}
+
+
+def read(metadata: Mapping[str, str], run: Run, application: str) -> list[Recorded]:
+    """The archives of a set by shard; InvalidInput names the key that is missing or wrong."""
+    if _number(metadata, "schema") > SCHEMA:
+        raise InvalidInput(f"the Backup's {PREFIX}schema is {metadata[PREFIX + 'schema']}; this version reads {SCHEMA}")
+    shards = _number(metadata, "shards")
+    found = [_one(metadata, shard) for shard in range(shards)]
+    extra = sorted(set(_archive_keys(metadata)) - {f"archive.{shard}" for shard in range(shards)})
+    if extra or not found:
+        raise InvalidInput(
+            f"the Backup records {PREFIX}{extra[0]} beyond its {shards} shards"
+            if extra
+            else "the Backup records no archive"
+        )
+    _check_names(found, shards, run, application)
+    return found
+
+
+def _archive_keys(metadata: Mapping[str, str]) -> list[str]:
+    return [key.removeprefix(PREFIX) for key in metadata if key.startswith(PREFIX + "archive.")]
+
+
+def _text(metadata: Mapping[str, str], key: str) -> str:
+    if PREFIX + key not in metadata:
+        raise InvalidInput(f"the Backup's spec.driverMetadata has no {PREFIX}{key}")
+    return metadata[PREFIX + key]
+
+
+def _number(metadata: Mapping[str, str], key: str) -> int:
+    text = _text(metadata, key)
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise InvalidInput(f"the Backup's {PREFIX}{key} is {text[:_MOST_DIGITS]!r}, not a number of a few digits")
+    return int(text)
+
+
+def _one(metadata: Mapping[str, str], shard: int) -> Recorded:
+    text = _text(metadata, f"tables.{shard}")
+    try:
+        tables = Tables.model_validate_json(text)
+    except ValidationError:
+        raise InvalidInput(f"the Backup's {PREFIX}tables.{shard} can't be read") from None
+    return Recorded(
+        shard=shard,
+        archive=_text(metadata, f"archive.{shard}"),
+        data_size=_number(metadata, f"data-size.{shard}"),
+        required=metadata.get(f"{PREFIX}required.{shard}", ""),
+        tables=tables,
+    )
+
+
+def _check_names(found: Sequence[Recorded], shards: int, run: Run, application: str) -> None:
+    sets = set()
+    for recorded in found:
+        name = parse_archive_name(recorded.archive)
+        place = (recorded.shard, shards, hex_of(run.namespace_uid, 6))
+        if name is None or (name.shard, name.shards, name.namespace_hash) != place or not _is_of(name, application):
+            raise InvalidInput(
+                f"{recorded.archive} is not an archive of ClickHouse {application}, shard {recorded.shard} of {shards}"
+            )
+        sets.add(name.set_name)
+    if len(sets) > 1:
+        raise InvalidInput("the Backup's archives are not of one set")
+
+
+def _is_of(name: ArchiveName, application: str) -> bool:
+    """Whether it is the application's; a long one is shortened in the name."""
+    return str(replace(name, app=application)) == str(name)

@@ -1,0 +1,5 @@
+"""`python -m cozydrivers`."""
+
+from cozydrivers.cli import main
+
+main()

@@ -1,0 +1,126 @@
+"""BackupJobs: each makes one Backup, or fails saying why."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cozydrivers.api.backups import Backup, BackupJob
+from cozydrivers.controllers.job import JobController
+from cozydrivers.controllers.ledger import CLASS, JOB_UID, ledger_of
+from cozydrivers.controllers.resolve import (
+    Absence,
+    Refusal,
+    Target,
+    backup_target,
+    driver_for_application,
+    stand_in,
+    without_strategy,
+)
+from cozydrivers.controllers.status import with_conditions
+from cozydrivers.drivers.base import Artifact, BackupRun, Driver, Outcome, Run, Succeeded
+from cozydrivers.errors import AlreadyExists, NotFound
+
+
+class BackupJobController(JobController[BackupJob]):
+    """Follows BackupJobs; see `JobController`."""
+
+    kind = BackupJob
+    done_reason = "BackupCompleted"
+
+    async def resolve(self, job: BackupJob) -> Target:
+        """By its BackupClass."""
+        spec = job.spec
+        return await backup_target(
+            self.kube, self.drivers, job.metadata.namespace, spec.application_ref, spec.backup_class_name
+        )
+
+    async def resolve_for_cleanup(self, job: BackupJob) -> Target:
+        """By its BackupClass where that still resolves, else by the application's kind alone."""
+        try:
+            return await self.resolve(job)
+        except (Absence, Refusal):
+            reference = job.spec.application_ref
+            driver = driver_for_application(self.drivers, reference)
+            application = stand_in(driver, reference, job.metadata.namespace)
+            return await without_strategy(self.kube, driver, application)
+
+    async def run_of(self, job: BackupJob, target: Target) -> BackupRun:
+        """The run of a backup."""
+        return BackupRun(
+            kube=self.kube,
+            namespace=job.metadata.namespace,
+            namespace_uid=target.namespace_uid,
+            cluster_uid=target.cluster_uid,
+            application=target.application,
+            strategy=target.strategy,
+            name=job.metadata.name,
+            uid=job.metadata.uid,
+            created=job.metadata.creation_timestamp or self.now(),
+            now=self.now(),
+            checkpoint=ledger_of(job).driver,
+        )
+
+    async def step(self, driver: Driver, run: Run) -> Outcome:
+        """One step of the backup."""
+        assert isinstance(run, BackupRun)
+        return await driver.backup(run)
+
+    async def finish(self, job: BackupJob, target: Target, outcome: Succeeded) -> dict[str, Any]:
+        """Write the Backup, once: named like its job, or with the UID added where another run's has that name."""
+        if outcome.artifact is None:
+            raise RuntimeError(f"{job.metadata.name}: the driver made nothing")
+        names = (job.metadata.name, f"{job.metadata.name[:240]}-{job.metadata.uid[:8]}")
+        for name in names:
+            if await self._create(job, target, outcome.artifact, name):
+                return {"backupRef": {"name": name}}
+        raise Refusal(f"both names that its Backup could have are taken: {', '.join(names)}")
+
+    async def _create(self, job: BackupJob, target: Target, artifact: Artifact, name: str) -> bool:
+        body = _body(job, target, artifact, name, self.now())
+        try:
+            await self.kube.create(Backup, body, job.metadata.namespace)
+        except AlreadyExists:
+            return await self._is_written(job, artifact, name)
+        return True
+
+    async def _is_written(self, job: BackupJob, artifact: Artifact, name: str) -> bool:
+        """Whether the Backup there is the one that this run wrote: an annotation alone could be anybody's."""
+        try:
+            existing = await self.kube.get(Backup, name, job.metadata.namespace)
+        except NotFound:
+            return False
+        is_ours = existing.metadata.annotations.get(JOB_UID) == job.metadata.uid
+        return is_ours and existing.spec.driver_metadata == dict(artifact.driver_metadata)
+
+    async def has_result(self, job: BackupJob) -> bool:
+        """Whether any Backup in the namespace was made by this run."""
+        backups = (await self.kube.list(Backup, job.metadata.namespace)).items
+        return any(backup.metadata.annotations.get(JOB_UID) == job.metadata.uid for backup in backups)
+
+    async def not_begun_by_us(self, job: BackupJob) -> float | None:
+        """Leave it alone: another controller may be at work on it."""
+        return None
+
+
+def _body(job: BackupJob, target: Target, artifact: Artifact, name: str, now: datetime) -> Mapping[str, Any]:
+    spec = {
+        "applicationRef": job.raw["spec"]["applicationRef"],
+        "strategyRef": {
+            "apiGroup": target.strategy_ref.api_group,
+            "kind": target.strategy_ref.kind,
+            "name": target.strategy_ref.name,
+        },
+        "takenAt": artifact.taken_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "driverMetadata": dict(artifact.driver_metadata),
+    }
+    if job.spec.plan_ref is not None:
+        spec["planRef"] = {"name": job.spec.plan_ref.name}
+    return {
+        "metadata": {"name": name, "annotations": {JOB_UID: job.metadata.uid, CLASS: target.class_name}},
+        "spec": spec,
+        "status": {
+            "phase": "Ready",
+            "artifact": {"uri": artifact.uri, "sizeBytes": artifact.size_bytes},
+            "conditions": with_conditions([], artifact.conditions, now, 1),
+        },
+    }

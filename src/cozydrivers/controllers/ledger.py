@@ -1,0 +1,65 @@
+"""What a controller keeps on a job between two passes, and how long a job may stay where it is. Pure."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from pydantic import AwareDatetime, ConfigDict, ValidationError
+
+from cozydrivers.api.base import KubeObject, Model, TypedReference
+from cozydrivers.drivers.base import Patience
+
+PREFIX = "cozydrivers.cozystack.io/"
+FINALIZER = PREFIX + "cleanup"
+CHECKPOINT = PREFIX + "checkpoint"
+JOB_UID = PREFIX + "job-uid"
+CLASS = PREFIX + "backup-class"
+EXECUTION = PREFIX + "execution"
+TIMEOUT = PREFIX + "timeout"
+
+ABSENT_LIMIT = timedelta(minutes=30)
+BUSY_LIMIT = timedelta(hours=24)
+CLEANUP_LIMIT = timedelta(minutes=30)
+BACKUP_LIMIT = timedelta(seconds=30)
+"""How long a RestoreJob waits for the Backup that it names."""
+
+
+class Ledger(Model):
+    """The annotation `cozydrivers.cozystack.io/checkpoint`: the driver's, and since when something is absent.
+
+    It carries the job's UID, so that a copy of it on another job counts for nothing (I11). `application` is the one
+    whose lock the job holds.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    uid: str
+    application: TypedReference = TypedReference()
+    absent_since: AwareDatetime | None = None
+    driver: dict[str, Any] | None = None
+
+    def annotation(self) -> str:
+        """Its text."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=True)
+
+
+def ledger_of(job: KubeObject) -> Ledger:
+    """What is kept on a job; empty where there is nothing, or what there is was not written for it."""
+    empty = Ledger(uid=job.metadata.uid)
+    try:
+        ledger = Ledger.model_validate_json(job.metadata.annotations.get(CHECKPOINT, ""))
+    except ValidationError:
+        return empty
+    return ledger if ledger.uid == job.metadata.uid else empty
+
+
+def waited_too_long(
+    patience: Patience, ledger: Ledger, *, created: datetime, started: datetime | None, now: datetime, timeout: float
+) -> str:
+    """The limit that has passed, as words for a message; empty while there is time."""
+    since, limit = {
+        Patience.ABSENT: (ledger.absent_since, ABSENT_LIMIT),
+        Patience.BUSY: (created, BUSY_LIMIT),
+        Patience.ENGINE: (started, timedelta(seconds=timeout)),
+    }[patience]
+    return f"after {limit}" if since is not None and now - since > limit else ""

@@ -1,0 +1,206 @@
+"""From a job to a run: which driver, which application, which strategy, rendered. Reads, and touches nothing."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cozydrivers.api.backups import Backup, BackupClass, ClassStrategy
+from cozydrivers.api.base import KubeObject, TypedReference
+from cozydrivers.api.core import Namespace
+from cozydrivers.controllers.ledger import CLASS, EXECUTION, TIMEOUT
+from cozydrivers.drivers.base import Driver
+from cozydrivers.errors import InvalidInput, NotFound, TemplateError
+from cozydrivers.kube import KubeClient
+from cozydrivers.templating import render
+
+APPS_GROUP = "apps.cozystack.io"
+
+
+class Refusal(Exception):
+    """The job can't be done as it is written; it ends at once."""
+
+
+class Absence(Exception):
+    """Something that the job refers to does not exist yet; it is waited for."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotOurs(Exception):
+    """No driver here is for this job: it gets no status."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a run works on, and how. `timeout` is the strategy's patience with the engine, in seconds."""
+
+    driver: Driver
+    application: KubeObject = field(repr=False)
+    strategy_ref: TypedReference
+    strategy: Mapping[str, Any] = field(repr=False)
+    namespace_uid: str
+    cluster_uid: str
+    timeout: float
+    class_name: str = ""
+
+
+def driver_for_application(drivers: Sequence[Driver], reference: TypedReference) -> Driver:
+    """The driver for an application's kind. NotOurs where there is none, Refusal for another group's kind."""
+    driver = next((driver for driver in drivers if driver.application.resource.kind == reference.kind), None)
+    if driver is None:
+        raise NotOurs
+    if reference.api_group not in ("", APPS_GROUP):
+        raise Refusal(f"spec.applicationRef.apiGroup is {reference.api_group}; only {APPS_GROUP} is backed up")
+    return driver
+
+
+def binding(backup_class: BackupClass, reference: TypedReference) -> ClassStrategy:
+    """What the class binds the application's kind to; Refusal where it binds nothing."""
+    for strategy in backup_class.spec.strategies:
+        if strategy.application.kind == reference.kind and strategy.application.api_group in ("", APPS_GROUP):
+            return strategy
+    name = backup_class.metadata.name
+    raise Refusal(f"BackupClass {name} binds no strategy to kind {reference.kind} (spec.applicationRef.kind)")
+
+
+async def backup_target(
+    kube: KubeClient, drivers: Sequence[Driver], namespace: str, reference: TypedReference, class_name: str
+) -> Target:
+    """Resolve what a BackupJob refers to."""
+    driver = driver_for_application(drivers, reference)
+    try:
+        backup_class = await kube.get(BackupClass, class_name)
+    except NotFound:
+        raise Absence("BackupClassNotFound", f"BackupClass {class_name} does not exist") from None
+    bound = binding(backup_class, reference)
+    return await _target(
+        kube, driver, namespace, reference.name, bound.strategy_ref, bound.parameters, "backup", class_name=class_name
+    )
+
+
+async def restore_target(
+    kube: KubeClient, drivers: Sequence[Driver], namespace: str, backup: Backup, target: TypedReference | None
+) -> Target:
+    """Resolve what a RestoreJob refers to: the application it restores to, by the strategy that its Backup names."""
+    source = backup.spec.application_ref
+    driver = driver_for_application(drivers, source)
+    name = (target.name if target else "") or source.name
+    if target is not None and target.kind not in ("", source.kind):
+        raise Refusal(f"spec.targetApplicationRef.kind is {target.kind}; the Backup is of a {source.kind}")
+    if target is not None and target.api_group not in ("", APPS_GROUP):
+        raise Refusal(f"spec.targetApplicationRef.apiGroup is {target.api_group}; only {APPS_GROUP} is restored")
+    parameters = await _parameters(kube, backup)
+    field = "spec.targetApplicationRef.name" if target else "spec.applicationRef.name of the Backup"
+    return await _target(kube, driver, namespace, name, backup.spec.strategy_ref, parameters, "restore", field)
+
+
+async def _parameters(kube: KubeClient, backup: Backup) -> Mapping[str, str]:
+    """Those of the class that the Backup was made with, as far as it still binds its kind."""
+    try:
+        backup_class = await kube.get(BackupClass, backup.metadata.annotations.get(CLASS, "") or "-")
+        return binding(backup_class, backup.spec.application_ref).parameters
+    except (NotFound, Refusal):
+        return {}
+
+
+async def _target(
+    kube: KubeClient,
+    driver: Driver,
+    namespace: str,
+    name: str,
+    strategy_ref: TypedReference,
+    parameters: Mapping[str, str],
+    mode: str,
+    field: str = "spec.applicationRef.name",
+    class_name: str = "",
+) -> Target:
+    wanted = driver.strategy.resource
+    if (strategy_ref.api_group, strategy_ref.kind) != (wanted.group, wanted.kind):
+        raise NotOurs
+    application = await _application(kube, driver, namespace, name, field)
+    try:
+        strategy = await kube.get(driver.strategy, strategy_ref.name)
+    except NotFound:
+        raise Absence("StrategyNotFound", f"{wanted.kind} {strategy_ref.name} does not exist") from None
+    context = {
+        "Application": application.raw,
+        "Parameters": dict(parameters),
+        "Release": {"Name": name, "Namespace": namespace},
+        "Mode": mode,
+    }
+    return Target(
+        driver=driver,
+        application=application,
+        strategy_ref=strategy_ref,
+        strategy=_render(strategy, context),
+        namespace_uid=(await kube.get(Namespace, namespace)).metadata.uid,
+        cluster_uid=(await kube.get(Namespace, "kube-system")).metadata.uid,
+        timeout=_timeout(strategy, driver.timeout),
+        class_name=class_name,
+    )
+
+
+async def _application(kube: KubeClient, driver: Driver, namespace: str, name: str, field: str) -> KubeObject:
+    try:
+        return await kube.get(driver.application, name, namespace)
+    except NotFound:
+        kind = driver.application.resource.kind
+        raise Refusal(f"{kind} {namespace}/{name} does not exist ({field})") from None
+
+
+def _render(strategy: KubeObject, context: Mapping[str, Any]) -> Mapping[str, Any]:
+    where = f"{strategy.resource.kind} {strategy.metadata.name}"
+    execution = strategy.metadata.annotations.get(EXECUTION, "sidecar")
+    if execution != "sidecar":
+        raise Refusal(f"{where}: {EXECUTION} is {execution!r}; only sidecar is supported")
+    try:
+        rendered = render(strategy.raw.get("spec", {}), context, field="spec")
+    except TemplateError as error:
+        raise Refusal(f"{where}: {error}") from None
+    return rendered if isinstance(rendered, dict) else {}
+
+
+def _timeout(strategy: KubeObject, default: float) -> float:
+    text = strategy.metadata.annotations.get(TIMEOUT)
+    if text is None:
+        return default
+    try:
+        return seconds(text)
+    except InvalidInput as error:
+        raise Refusal(f"{strategy.resource.kind} {strategy.metadata.name}: {TIMEOUT}: {error}") from None
+
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_LONGEST = 366 * 24 * 3600.0
+
+
+def seconds(text: str) -> float:
+    """Read a duration such as `90m`, `2h30m` or `45s`; InvalidInput for anything else, and beyond a year."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise InvalidInput(f"{text!r} is not a duration such as 90m or 2h30m")
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if total > _LONGEST:
+        raise InvalidInput(f"{text!r} is longer than a year")
+    return total
+
+
+def stand_in(driver: Driver, reference: TypedReference, namespace: str) -> KubeObject:
+    """An application that is gone, as far as cleaning up needs it: its name."""
+    return driver.application.decode({"metadata": {"name": reference.name, "namespace": namespace}})
+
+
+async def without_strategy(kube: KubeClient, driver: Driver, application: KubeObject) -> Target:
+    """What is left of a target whose class, strategy or application is gone: enough to clean up."""
+    return Target(
+        driver=driver,
+        application=application,
+        strategy_ref=TypedReference(),
+        strategy={},
+        namespace_uid=(await kube.get(Namespace, application.metadata.namespace)).metadata.uid,
+        cluster_uid="",
+        timeout=driver.timeout,
+    )

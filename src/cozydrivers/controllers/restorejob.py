@@ -1,0 +1,96 @@
+"""RestoreJobs: each restores the Backup that it names, or fails saying why."""
+
+from typing import Any
+
+from cozydrivers.api.backups import Backup, RestoreJob
+from cozydrivers.controllers.job import JobController
+from cozydrivers.controllers.ledger import BACKUP_LIMIT, ledger_of
+from cozydrivers.controllers.resolve import (
+    Absence,
+    Refusal,
+    Target,
+    driver_for_application,
+    restore_target,
+    stand_in,
+    without_strategy,
+)
+from cozydrivers.drivers.base import Driver, Failed, Outcome, RestoreRun, Run, Succeeded
+from cozydrivers.errors import NotFound
+
+
+class RestoreJobController(JobController[RestoreJob]):
+    """Follows RestoreJobs; see `JobController`."""
+
+    kind = RestoreJob
+    done_reason = "RestoreCompleted"
+
+    async def resolve(self, job: RestoreJob) -> Target:
+        """By the Backup that it names."""
+        backup = await self._backup(job)
+        if backup is None:
+            raise self._without_backup(job)
+        if backup.status.phase == "Failed":
+            raise Refusal(f"Backup {backup.metadata.name} is Failed (spec.backupRef.name)")
+        if backup.status.phase != "Ready":
+            phase = backup.status.phase or "not set"
+            raise Absence("BackupNotReady", f"Backup {backup.metadata.name} is not Ready; its phase is {phase}")
+        return await restore_target(
+            self.kube, self.drivers, job.metadata.namespace, backup, job.spec.target_application_ref
+        )
+
+    async def resolve_for_cleanup(self, job: RestoreJob) -> Target:
+        """By the Backup where that still resolves, else by what the job's lock was for."""
+        try:
+            return await self.resolve(job)
+        except (Absence, Refusal):
+            reference = ledger_of(job).application
+            driver = driver_for_application(self.drivers, reference)
+            return await without_strategy(self.kube, driver, stand_in(driver, reference, job.metadata.namespace))
+
+    async def _backup(self, job: RestoreJob) -> Backup | None:
+        try:
+            return await self.kube.get(Backup, job.spec.backup_ref.name, job.metadata.namespace)
+        except NotFound:
+            return None
+
+    def _without_backup(self, job: RestoreJob) -> Refusal | Absence:
+        message = f"Backup {job.metadata.namespace}/{job.spec.backup_ref.name} does not exist (spec.backupRef.name)"
+        created = job.metadata.creation_timestamp
+        late = created is not None and self.now() - created > BACKUP_LIMIT
+        return Refusal(message) if late else Absence("BackupNotFound", message)
+
+    async def run_of(self, job: RestoreJob, target: Target) -> RestoreRun:
+        """The run of a restore."""
+        return RestoreRun(
+            kube=self.kube,
+            namespace=job.metadata.namespace,
+            namespace_uid=target.namespace_uid,
+            cluster_uid=target.cluster_uid,
+            application=target.application,
+            strategy=target.strategy,
+            name=job.metadata.name,
+            uid=job.metadata.uid,
+            created=job.metadata.creation_timestamp or self.now(),
+            now=self.now(),
+            checkpoint=ledger_of(job).driver,
+            backup=await self._backup(job),
+            options=job.spec.options,
+        )
+
+    async def step(self, driver: Driver, run: Run) -> Outcome:
+        """One step of the restore."""
+        assert isinstance(run, RestoreRun)
+        return await driver.restore(run)
+
+    async def finish(self, job: RestoreJob, target: Target, outcome: Succeeded) -> dict[str, Any]:
+        """Nothing is recorded beyond the status."""
+        return {}
+
+    async def has_result(self, job: RestoreJob) -> bool:
+        """A restore leaves nothing behind that its clean-up could remove."""
+        return False
+
+    async def not_begun_by_us(self, job: RestoreJob) -> float | None:
+        """Fail it, untouched: what another controller has begun can't be taken over."""
+        message = "it is Running and was not begun by this controller; create a new RestoreJob"
+        return await self.end(job, Failed("Refused", message))

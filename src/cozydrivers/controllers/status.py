@@ -1,0 +1,80 @@
+"""A job's status: what to write, computed from what is there. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cozydrivers.api.backups import BackupJob, JobStatus, RestoreJob
+from cozydrivers.api.base import Condition
+from cozydrivers.drivers.base import Patience
+from cozydrivers.runtime import set_condition
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a job stands; `patience` is None at its end. `extra` goes into the status as it is."""
+
+    phase: str
+    reason: str
+    message: str
+    patience: Patience | None
+    conditions: Sequence[Condition] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def ended(status: JobStatus) -> bool:
+    """Whether a job is at its end."""
+    return status.phase in ("Succeeded", "Failed")
+
+
+def status_patch(job: BackupJob | RestoreJob, standing: Standing, now: datetime) -> dict[str, Any]:
+    """The merge patch for the status; empty when it says all that already."""
+    status = job.raw.get("status", {})
+    wanted: dict[str, Any] = {
+        "phase": standing.phase,
+        "message": standing.message,
+        "conditions": with_conditions(
+            job.status.conditions, [*_usual(standing), *standing.conditions], now, job.metadata.generation
+        ),
+        **standing.extra,
+    }
+    if standing.phase == "Running" and job.status.started_at is None:
+        wanted["startedAt"] = _time(now)
+    if standing.phase in ("Succeeded", "Failed"):
+        wanted["completedAt"] = _time(now)
+    return {key: value for key, value in wanted.items() if status.get(key) != value}
+
+
+def progress_patch(
+    job: BackupJob | RestoreJob, status: str, reason: str, message: str, now: datetime
+) -> dict[str, Any]:
+    """The merge patch that says whether anything is still done, beside what the job has come to; empty as above."""
+    progressing = Condition(type="Progressing", status=status, reason=reason, message=message)
+    conditions = with_conditions(job.status.conditions, [progressing], now, job.metadata.generation)
+    return {} if job.raw.get("status", {}).get("conditions") == conditions else {"conditions": conditions}
+
+
+def with_conditions(
+    existing: Sequence[Condition], new: Sequence[Condition], now: datetime, generation: int
+) -> list[dict[str, Any]]:
+    """All conditions as a patch holds them, the new ones stamped with the time and the generation."""
+    written: list[dict[str, Any]] = []
+    for condition in new:
+        stamped = condition.model_copy(update={"last_transition_time": now, "observed_generation": generation})
+        written = set_condition(existing, stamped)
+        existing = [Condition.model_validate(item) for item in written]
+    return written
+
+
+def _usual(standing: Standing) -> list[Condition]:
+    ready = "True" if standing.phase == "Succeeded" else "False"
+    progressing = "True" if standing.patience is Patience.ENGINE else "False"
+    return [
+        Condition(type=kind, status=status, reason=standing.reason, message=standing.message)
+        for kind, status in (("Ready", ready), ("Progressing", progressing))
+    ]
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

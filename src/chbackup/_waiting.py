@@ -23,7 +23,7 @@ class Deadline:
 
     def __init__(self, timeout: float, what: str) -> None:
         self.what = what
-        self.saw = ""
+        self.saw: str = ""
         self.rows: tuple[Action, ...] = ()
         self._start = anyio.current_time()
         self._timeout = timeout

@@ -32,8 +32,8 @@ try:
     import typer
 
     from ._cli_output import Output, show_archives, show_deleted, show_error, show_restored, show_row, show_text, status
-except ModuleNotFoundError as error:
-    sys.stderr.write(f"{error.name} is missing: pip install 'chbackup[cli]'\n")
+except ModuleNotFoundError as _error:
+    sys.stderr.write(f"{_error.name} is missing: pip install 'chbackup[cli]'\n")
     raise SystemExit(2) from None
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ _EXIT_CODES: tuple[tuple[tuple[type[ChbackupError], ...], int], ...] = (
     ((OperationLost,), 5),
 )
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="chbackup",
     help="Back up, restore and delete ClickHouse archives through a clickhouse-backup sidecar.",
     add_completion=False,

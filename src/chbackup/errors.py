@@ -20,6 +20,7 @@ ChbackupError
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from .models import Action, Archive
 
@@ -47,7 +48,7 @@ class ChbackupError(Exception):
         self.operation = operation
         self.status_code = status_code
         self.words = words
-        self.rows = tuple(rows)
+        self.rows: tuple[Action, ...] = tuple(rows)
 
     @property
     def message(self) -> str:
@@ -56,7 +57,7 @@ class ChbackupError(Exception):
 
     @message.setter
     def message(self, text: str) -> None:
-        self.args = (text,)
+        self.args: tuple[Any, ...] = (text,)
 
 
 class InvalidInput(ChbackupError, ValueError):

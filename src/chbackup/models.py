@@ -6,13 +6,15 @@ Times are the server's local time without a zone: compare them with each other o
 
 import shlex
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")
+    """What one row of an answer says: frozen, unknown fields kept, null the same as absent."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="allow")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,7 @@
-"""Start every real server once and put a table through S3 and back: `python -m tests.real.smoke`."""
+"""Start every real server once and put a table through S3 and back: `python -m tests.real.smoke`.
+
+Without clickhouse-backup the table stays where it is, and the others are started all the same.
+"""
 
 import contextlib
 import os
@@ -46,8 +49,6 @@ async def _succeeded(client: httpx.AsyncClient, operation: str) -> bool:
 async def run() -> list[int]:
     """Start everything, say what happens and when, and return the processes that were started."""
     binaries = find_binaries()
-    if not binaries:
-        raise SystemExit(ABSENT)
     began = time.monotonic()
 
     def say(what: object) -> None:
@@ -58,9 +59,11 @@ async def run() -> list[int]:
         shards = [await start(RealClickHouse(f"127.0.0.{2 + shard}", str(shard))) for shard in range(2)]
         say(f"ClickHouse {await shards[0].query('SELECT version()')} on {[each.address for each in shards]}")
         s3 = await start(RealS3())
-        say(f"S3 at {s3.url}")
-        pairs = zip((binaries[0], binaries[-1]), shards, strict=True)
+        say(f"S3 at {s3.url}, {len(await s3.objects())} objects")
+        pairs = zip((binaries[0], binaries[-1]) if binaries else (), shards, strict=False)
         sidecars = [await start(RealSidecar(binary, shard, s3)) for binary, shard in pairs]
+        if not sidecars:
+            say(ABSENT)
         for sidecar in sidecars:
             say(await round_trip(sidecar))
         cluster = await start(RealCluster())

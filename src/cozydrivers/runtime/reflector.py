@@ -44,7 +44,7 @@ class Reflector(Generic[T]):
         random: RandomSource = randomness.random,
     ) -> None:
         self.store: Store[T] = Store(on_change)
-        self.served = True
+        self.served: bool = True
         self._kube = kube
         self._kind = kind
         self._namespace = namespace
@@ -71,6 +71,7 @@ class Reflector(Generic[T]):
             if not self._listed:
                 await self._list()
             if await self._watch() >= SHORTEST_WATCH:
+                self._failures, self._said = 0, ""
                 return 0
         except NotFound:
             self._missing()

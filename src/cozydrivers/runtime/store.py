@@ -33,7 +33,7 @@ class Store(Generic[T]):
     """
 
     def __init__(self, on_change: Listener[T]) -> None:
-        self.version = ""
+        self.version: str = ""
         self._on_change = on_change
         self._objects: dict[str, dict[str, T]] = {}
 

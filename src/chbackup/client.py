@@ -113,7 +113,7 @@ class Client:
         rows = await self._rows(Action, ["backup", "status"], params)
         # Before 2.6.30 the parameter is ignored and the answer is somebody's last row.
         fitting = [row for row in rows if not operation_id or row.operation_id == operation_id]
-        return fitting[0] if fitting else None
+        return self._shown(fitting[0], -1) if fitting else None
 
     async def actions(self, last: int | None = None, filter: str | None = None) -> list[Action]:  # noqa: A002
         """Return the server's history, oldest first; `filter` is a part of a command, status or error."""
@@ -122,7 +122,7 @@ class Client:
         params = [("last", str(last))] if last else []
         params += [("filter", filter)] if filter else []
         rows = await self._rows(Action, ["backup", "actions"], params)
-        return [row.model_copy(update={"position": position}) for position, row in enumerate(rows)]
+        return [self._shown(row, position) for position, row in enumerate(rows)]
 
     async def tables(
         self,
@@ -349,6 +349,10 @@ class Client:
 
     async def _rows(self, model: type[Model], path: Sequence[str], params: Params = ()) -> list[Model]:
         return read_rows(model, await self._ask("GET", path, params), path[1])
+
+    def _shown(self, row: Action, position: int) -> Action:
+        error = self._connection.without_secrets(row.error)
+        return row.model_copy(update={"position": position, "error": error})
 
     async def _ask(
         self,

@@ -29,7 +29,7 @@ from cozydrivers.controllers.lock import is_taken, lock, unlock
 from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target
 from cozydrivers.controllers.status import Standing, ended, progress_patch, status_patch
 from cozydrivers.drivers.base import Checkpoint, Driver, Failed, Intent, Outcome, Patience, Run, Running, Succeeded
-from cozydrivers.errors import Conflict, NotFound
+from cozydrivers.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime import Controller, EventRecorder, Key, Reflector, WorkQueue
 
@@ -129,6 +129,9 @@ class JobController(ABC, Generic[J]):
             return None
         except Conflict:
             return 0.2
+        except (Forbidden, Invalid, Unauthorized) as error:
+            waiting = Running("NotAllowed", str(error), 30.0, patience=Patience.ABSENT)
+            return await self._stand(job, waiting, timeout=0.0)
 
     async def _pass(self, job: J) -> float | None:
         if job.metadata.deletion_timestamp is not None or ended(job.status):

@@ -41,7 +41,11 @@ async def submit(eyes: Eyes, member: Member, sight: Sight, send: Send) -> Go | H
         return looking(member) if error.sent else unreachable(_planned(member), sentence(place, error))
     except ChbackupError:
         return looking(member)
-    if not await still_there(eyes.run, place):
+    try:
+        same = await still_there(eyes.run, place)
+    except ApiError:
+        return looking(member)
+    if not same:
         return End("Lost", f"{member.label}: Pod {place.pod} was replaced while it was asked")
     update = {"state": "sent", "operation_id": operation.operation_id}
     submission = member.submission.model_copy(update=update)

@@ -33,7 +33,7 @@ async def step(eyes: Eyes, run: BackupRun) -> Outcome:
     _check_shards(state, run)
     scene = await _observe(eyes, state)
     outcome = await carry_out(eyes, state, scene, backup.decide(state, scene, run), act.create_remote)
-    return outcome or _succeeded(state, run)
+    return outcome or _succeeded(state, scene, run)
 
 
 def _check_shards(state: State, run: BackupRun) -> None:
@@ -57,15 +57,15 @@ async def _observe(eyes: Eyes, state: State) -> Scene:
             return await at_work(eyes, state, member, then=_THEN)
         if member.stage == "proven":
             return await resting(eyes, member, Wanted(lists=True))
-        return await resting(eyes, member, Wanted(lists=True, archived=True)) if finished else Sight()
+        return await resting(eyes, member, PROOF) if finished else Sight()
 
     sights = await anyio.amap(look, state.members)
     wanted = any(sight.verdict in _SURVEYED for sight in sights)
     return Scene(sights, await survey(eyes) if wanted else {})
 
 
-def _succeeded(state: State, run: BackupRun) -> Succeeded:
-    artifact = backup.artifact(state, run)
+def _succeeded(state: State, scene: Scene, run: BackupRun) -> Succeeded:
+    artifact = backup.artifact(state, scene, run)
     odd = [Note(c.reason, c.message, warning=True) for c in artifact.conditions if c.type != "Verified"]
     return Succeeded(
         f"{len(state.members)} of {state.shards} shards backed up and proven, {artifact.size_bytes} bytes",

@@ -3,11 +3,10 @@
 An archive is `making` until its proof (I2) was found, `proven` until its local copy is gone, then `done`.
 """
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from chbackup import Action, Archive, parse_archive_name
+from chbackup import Action, parse_archive_name
 from chbackup.evidence import hurt_by, prove_archive, remote_problems
 from cozydrivers.api.base import Condition
 from cozydrivers.drivers.base import Artifact, BackupRun, Patience
@@ -16,6 +15,7 @@ from cozydrivers.drivers.clickhouse.checkpoint import Debris, Evidence, Member, 
 from cozydrivers.drivers.clickhouse.engines import replicated, schema_only
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, since
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
+from cozydrivers.drivers.clickhouse.record import Recorded, Tables, tables_hash
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
 
 DOUBT = timedelta(minutes=5)
@@ -128,7 +128,8 @@ def _prove(member: Member, sight: Sight, state: State, scene: Scene, now: dateti
         return Hold("NotProvenYet", f"{member.label}: {name}: {problems[0]}", 5.0, doubted)
     if problems or harm:
         return End("EngineFailed", f"{member.label}: {name} is not proven: {'; '.join(problems + harm)}")
-    return Go(member.model_copy(update={"stage": "proven", "evidence": _evidence(remote, sight)}))
+    evidence = Evidence(data_size=remote.data_size, size=remote.size, required=remote.required)
+    return Go(member.model_copy(update={"stage": "proven", "evidence": evidence}))
 
 
 def _long_doubted(member: Member, now: datetime) -> bool:
@@ -141,27 +142,6 @@ def _harm(member: Member, sight: Sight, state: State, scene: Scene) -> Iterable[
     for pod, seen in scene.survey.items():
         later = since(seen.rows.all or (), state.marks.get(pod, ""))
         yield from ((pod, row) for row in hurt_by(later, member.submission.archive, own=own))
-
-
-def _evidence(remote: Archive, sight: Sight) -> Evidence:
-    archived, live = sight.archived or (), sight.live or ()
-    names = sorted(table.full_name for table in archived)
-    return Evidence(
-        data_size=remote.data_size,
-        size=remote.size,
-        required=remote.required,
-        created=remote.created,
-        tables=len(names),
-        tables_hash=tables_hash(names),
-        replicated=replicated(live, names),
-        schema_only=schema_only(live, names),
-        server_version=sight.version,
-    )
-
-
-def tables_hash(names: Iterable[str]) -> str:
-    """16 hex digits that stand for a set of table names."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
 
 
 def _proven(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
@@ -190,30 +170,47 @@ def _done(member: Member, sight: Sight, state: State, scene: Scene, run: BackupR
 _stages = {"making": _making, "proven": _proven, "done": _done}
 
 
-def artifact(state: State, run: BackupRun) -> Artifact:
-    """What to record of a set whose every archive is done."""
-    proofs = [(member.shard, member.submission.archive, member.evidence) for member in state.members if member.evidence]
+def artifact(state: State, scene: Scene, run: BackupRun) -> Artifact:
+    """What to record of a set whose every archive is done, by the last look at it."""
     name = parse_archive_name(state.members[0].submission.archive)
+    entries = [_entry(member, sight) for member, sight in zip(state.members, scene.sights, strict=True)]
+    versions = ",".join(sorted({sight.version for sight in scene.sights}))
     return Artifact(
         uri=f"clickhouse-backup://{run.namespace}/{run.application.metadata.name}/{name.set_name if name else ''}",
-        size_bytes=sum(proof.size for _, _, proof in proofs),
+        size_bytes=sum(member.evidence.size for member in state.members if member.evidence),
         taken_at=min(member.submission.at for member in state.members),
-        driver_metadata=record.write(state, proofs, run.cluster_uid),
-        conditions=conditions(state),
+        driver_metadata=record.write(entries, versions=versions, storage=state.storage, cluster=run.cluster_uid),
+        conditions=conditions(entries),
     )
 
 
-def conditions(state: State) -> list[Condition]:
+def _entry(member: Member, sight: Sight) -> Recorded:
+    names = [table.full_name for table in sight.archived or ()]
+    live = sight.live or ()
+    return Recorded(
+        shard=member.shard,
+        archive=member.submission.archive,
+        data_size=member.evidence.data_size if member.evidence else 0,
+        required=member.evidence.required if member.evidence else "",
+        tables=Tables(
+            count=len(names),
+            hash=tables_hash(names),
+            replicated=replicated(live, names),
+            schema_only=schema_only(live, names),
+        ),
+    )
+
+
+def conditions(entries: Sequence[Recorded]) -> list[Condition]:
     """What was proven, and what is odd about it."""
-    proofs = [member.evidence for member in state.members if member.evidence]
-    lost = sorted({table for proof in proofs for table in proof.schema_only})
+    lost = sorted({table for entry in entries for table in entry.tables.schema_only})
     said = f"; of {', '.join(lost)} only the schema is in it" if lost else ""
     verified = Condition(
         type="Verified",
         status="True",
         reason="SizesProven",
-        message=f"{len(proofs)} archives listed with the sizes of their local copies and tables{said}",
+        message=f"{len(entries)} archives listed with the sizes of their local copies and tables{said}",
     )
-    if any(proof.tables for proof in proofs):
+    if any(entry.tables.count for entry in entries):
         return [verified]
     return [verified, Condition(type="Suspicious", status="True", reason="Empty", message="the set holds no table")]

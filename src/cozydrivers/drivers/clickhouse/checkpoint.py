@@ -29,19 +29,13 @@ class Evidence(Model):
     data_size: int
     size: int
     required: str = ""
-    created: datetime | None = None
-    tables: int = 0
-    tables_hash: str = ""
-    replicated: tuple[str, ...] = ()
-    schema_only: tuple[str, ...] = ()
-    server_version: str = ""
 
 
 class Member(Model):
     """One archive of the set, on the replica that makes it or that restores it.
 
-    `begun` says that the sidecar has taken up the submission at its present stage, once at least. `tables` are those to
-    restore; None means all. `doubted` is when the archive's tables were first read as less than the archive.
+    `begun` says that the sidecar has taken up the submission at its present stage, once at least. `doubted` is when the
+    archive's tables were first read as less than the archive.
     """
 
     shard: int = Field(ge=0, le=9999)
@@ -52,7 +46,6 @@ class Member(Model):
     stage: str
     begun: bool = False
     evidence: Evidence | None = None
-    tables: tuple[str, ...] | None = None
     doubted: datetime | None = None
 
     @property

@@ -13,6 +13,7 @@ import anyio
 
 from chbackup import Action, Archive, ChbackupError, Client, ConnectionFailed, Feature, NotFound
 from chbackup.evidence import dependents
+from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.base import Outcome, Patience, RestoreRun, Run, Running, Succeeded
 from cozydrivers.drivers.clickhouse.access import Missing, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
@@ -30,9 +31,8 @@ _DELETE_TIMEOUT = 60.0
 def presumed(run: Run, places: Sequence[Place]) -> State:
     """What a run may have left whose checkpoint is lost: every name that it can have used, on every replica."""
     if isinstance(run, RestoreRun):
-        recorded = run.backup.spec.driver_metadata if run.backup else {}
-        names = [value for key, value in recorded.items() if key.startswith(ARCHIVE)]
-        debris = [Debris(shard=p.shard, replica=p.replica, archive=name) for p in places for name in names]
+        names = _downloads(run.backup) if run.backup else set()
+        debris = [Debris(shard=p.shard, replica=p.replica, archive=name) for p in places for name in sorted(names)]
         return State(kind="restore", shards=1, members=(), debris=tuple(debris))
     shards = shards_of(run.application)
     debris = [
@@ -45,6 +45,14 @@ def presumed(run: Run, places: Sequence[Place]) -> State:
         for attempt in range(1, MAX_ATTEMPTS + 1)
     ]
     return State(kind="backup", shards=shards, members=(), debris=tuple(debris))
+
+
+def _downloads(backup: Backup) -> set[str]:
+    return {value for key, value in backup.spec.driver_metadata.items() if key.startswith(ARCHIVE)}
+
+
+def _named(state: State) -> set[str]:
+    return {member.submission.archive for member in state.members} | {debris.archive for debris in state.debris}
 
 
 def all_debris(state: State, now: datetime) -> State | None:
@@ -147,6 +155,8 @@ async def abort(eyes: Eyes, run: Run) -> Outcome:
     """One step of giving a run up: `Succeeded` when nothing of it is left."""
     try:
         state = State.read(run.checkpoint or {}, run)
+        if isinstance(run, RestoreRun) and run.backup and not _downloads(run.backup).issuperset(_named(state)):
+            raise InvalidInput("the checkpoint names what the Backup does not")
     except InvalidInput:
         state = presumed(run, eyes.places)
     given_up = all_debris(state, eyes.run.now)

@@ -74,9 +74,9 @@ def since(rows: Sequence[Action], mark: str) -> Sequence[Action]:
     """The rows after the marked one; all of them where it is gone (a restart, a trimmed history)."""
     text, _, count = mark.rpartition("|")
     found = [number for number, row in enumerate(rows) if _text(row) == text]
-    return (
-        rows[found[min(int(count), len(found)) - 1] + 1 :] if found and re.fullmatch("[1-9][0-9]{0,8}", count) else rows
-    )
+    if not found or not re.fullmatch("[1-9][0-9]{0,8}", count):
+        return rows
+    return rows[found[min(int(count), len(found)) - 1] + 1 :]
 
 
 def own_row(submission: Submission, rows: Sequence[Action], tag: str = "") -> Action | None:

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Container, Pod
+from cozydrivers.errors import InvalidInput
 
 CHI_LABEL = "clickhouse.altinity.com/chi"
 SHARD_LABEL = "clickhouse.altinity.com/shard"
 REPLICA_LABEL = "clickhouse.altinity.com/replica"
 PORT_NAME = "ch-backup-api"
 PORT = 7171
+MOST = 999
+"""Shards, or replicas of one: more than that is a mistake in a spec."""
+_NAMED = 5
 PREFIX = "clickhouse-"
 """Release prefix of the application kind ClickHouse: installation `clickhouse-<app>`."""
 
@@ -39,12 +43,16 @@ class Place:
 
 
 def shards_of(application: KubeObject) -> int:
-    """How many shards the application's spec asks for; the chart's default is 1."""
+    """How many shards the application's spec asks for; the chart's default is 1. InvalidInput for an absurd number."""
     return _count(application, "shards", 1)
 
 
 def _count(application: KubeObject, key: str, default: int) -> int:
     value = application.raw.get("spec", {}).get(key, default)
+    if isinstance(value, int) and value > MOST:
+        raise InvalidInput(
+            f"ClickHouse {application.metadata.name}: spec.{key} is {value}; at most {MOST} are supported"
+        )
     return value if isinstance(value, int) and value > 0 else default
 
 
@@ -117,4 +125,5 @@ def layout_problem(application: KubeObject, found: Iterable[Place]) -> str:
 
 
 def _join(numbers: list[int]) -> str:
-    return ", ".join(str(number) for number in numbers)
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return ", ".join(str(number) for number in numbers[:_NAMED]) + more

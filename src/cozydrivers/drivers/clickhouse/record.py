@@ -4,7 +4,8 @@ A tenant can write it, so it is read as a hint (I12): the names must be those of
 every shard must be there once, and an object of a newer schema is refused untouched.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from chbackup import ArchiveName, parse_archive_name
 from cozydrivers.api.base import Model
 from cozydrivers.drivers.base import Run
-from cozydrivers.drivers.clickhouse.checkpoint import Evidence, State, hex_of
+from cozydrivers.drivers.clickhouse.checkpoint import hex_of
 from cozydrivers.errors import InvalidInput
 
 PREFIX = "clickhouse.backup/"
@@ -40,27 +41,26 @@ class Recorded(Model):
     tables: Tables
 
 
-def write(state: State, proofs: Sequence[tuple[int, str, Evidence]], cluster: str) -> dict[str, str]:
-    """The record of a set: shard, archive and proof of each of its archives."""
+def tables_hash(names: Iterable[str]) -> str:
+    """16 hex digits that stand for a set of table names."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def write(entries: Sequence[Recorded], *, versions: str, storage: str, cluster: str) -> dict[str, str]:
+    """The record of a set: its archives by shard, the servers' versions, where it is stored and of which cluster."""
     metadata = {
         "schema": str(SCHEMA),
-        "shards": str(state.shards),
-        "server-version": ",".join(sorted({proof.server_version for _, _, proof in proofs})),
-        "storage": state.storage,
+        "shards": str(len(entries)),
+        "server-version": versions,
+        "storage": storage,
         "cluster": cluster,
     }
-    for shard, archive, proof in proofs:
-        tables = Tables(
-            count=proof.tables,
-            hash=proof.tables_hash,
-            replicated=proof.replicated,
-            schema_only=proof.schema_only,
-        )
+    for entry in entries:
         metadata |= {
-            f"archive.{shard}": archive,
-            f"data-size.{shard}": str(proof.data_size),
-            f"required.{shard}": proof.required,
-            f"tables.{shard}": tables.model_dump_json(by_alias=True, exclude_defaults=True),
+            f"archive.{entry.shard}": entry.archive,
+            f"data-size.{entry.shard}": str(entry.data_size),
+            f"required.{entry.shard}": entry.required,
+            f"tables.{entry.shard}": entry.tables.model_dump_json(by_alias=True, exclude_defaults=True),
         }
     return {PREFIX + key: value for key, value in metadata.items()}
 

@@ -11,11 +11,11 @@ from chbackup import Table
 from chbackup.evidence import remote_problems
 from cozydrivers.drivers.base import Patience, RestoreRun
 from cozydrivers.drivers.clickhouse import steps
-from cozydrivers.drivers.clickhouse.backup import adopted, busy_sidecar, tables_hash, unsent
+from cozydrivers.drivers.clickhouse.backup import adopted, busy_sidecar, unsent
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State, hex_of
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
-from cozydrivers.drivers.clickhouse.record import Recorded
+from cozydrivers.drivers.clickhouse.record import Recorded, tables_hash
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
 
 
@@ -24,9 +24,9 @@ def tag(run: RestoreRun, attempt: int) -> str:
     return f"cozydrivers_{hex_of(run.uid, 12)}.a{attempt}"
 
 
-def pattern(run: RestoreRun, member: Member) -> str:
+def pattern(run: RestoreRun, member: Member, recorded: Recorded, archived: Iterable[Table]) -> str:
     """The `table` parameter of a restore: everything, or the tables by name where some are left out; and the tag."""
-    tables = ("*.*",) if member.tables is None else member.tables
+    tables = to_restore(recorded, archived) if recorded.tables.schema_only else ["*.*"]
     return ",".join([*tables, tag(run, member.submission.attempt)])
 
 
@@ -63,6 +63,8 @@ def _step(case: Case) -> Step:
             return DropLocal(member)
         case "restored":
             return Go(member.model_copy(update={"stage": "done"}))
+        case "done" if sight.live is not None:
+            return _restored(case)
         case _:
             return Done(member)
 
@@ -113,16 +115,9 @@ def _if_safe(step: Plan | Submit, case: Case) -> Step:
     return End("Refused", exists(member.label, found)) if found else step
 
 
-def chosen(member: Member, recorded: Recorded, archived: Iterable[Table]) -> Member:
-    """The member with the tables to restore: by name where some are left out, because they would come back empty.
-
-    With none to restore there is nothing to do: the server calls a pattern that matches no table an error.
-    """
-    names = sorted(table.full_name for table in archived)
-    kept = tuple(name for name in names if name not in recorded.tables.schema_only)
-    if not kept:
-        return member.model_copy(update={"stage": "restored"})
-    return member.model_copy(update={"tables": None if len(kept) == len(names) else kept})
+def to_restore(recorded: Recorded, archived: Iterable[Table]) -> list[str]:
+    """The archive's tables but those that would come back empty."""
+    return sorted({table.full_name for table in archived} - set(recorded.tables.schema_only))
 
 
 def existing(scene: Scene, shard: int, archived: Iterable[Table]) -> list[str]:
@@ -162,14 +157,13 @@ def _restored(case: Case) -> Step:
     if not _is_read(case):
         return _unread(case)
     live = {table.full_name: table.total_bytes for table in sight.live or ()}
-    wanted = {table.full_name: table.total_bytes for table in sight.archived or ()}
-    for name in recorded.tables.schema_only:
-        wanted.pop(name, None)
+    sizes = {table.full_name: table.total_bytes for table in sight.archived or ()}
+    wanted = {name: sizes[name] for name in to_restore(recorded, sight.archived or ())}
     bad = [f"{name} is absent" for name in wanted if name not in live]
     bad += [f"{name} is empty" for name, size in wanted.items() if size and not live.get(name, 1)]
     if bad:
         return End("EngineFailed", f"{member.label}: restore ended well, but {'; '.join(bad)}")
-    return Go(member.model_copy(update={"stage": "restored"}))
+    return Done(member) if member.stage == "done" else Go(member.model_copy(update={"stage": "restored"}))
 
 
 def _is_read(case: Case) -> bool:

@@ -37,7 +37,7 @@ async def step(eyes: Eyes, run: RestoreRun) -> Outcome:
     _check(state, recorded)
     scene = await _observe(eyes, state, run)
     steps = restore.decide(state, scene, run, recorded)
-    outcome = await carry_out(eyes, state, scene, steps, partial(_send, run))
+    outcome = await carry_out(eyes, state, scene, steps, partial(_send, run, recorded))
     return outcome or Succeeded(f"{len(recorded)} of {state.shards} shards restored from {run.source.metadata.name}")
 
 
@@ -63,17 +63,24 @@ def _check(state: State, recorded: Sequence[Recorded]) -> None:
         raise InvalidInput("the checkpoint names the archive of another shard")
 
 
-async def _send(run: RestoreRun, client: Client, member: Member, sight: Sight) -> Operation:
+async def _send(
+    run: RestoreRun, recorded: Sequence[Recorded], client: Client, member: Member, sight: Sight
+) -> Operation:
     if member.stage == "downloading":
         return await act.download(client, member, sight)
-    return await client.restore(member.submission.archive, tables=restore.pattern(run, member))
+    tables = restore.pattern(run, member, recorded[member.shard], sight.archived or ())
+    return await client.restore(member.submission.archive, tables=tables)
 
 
 async def _observe(eyes: Eyes, state: State, run: RestoreRun) -> Scene:
+    finished = all(member.stage == "done" for member in state.members)
+
     async def look(member: Member) -> Sight:
         if member.stage in ("downloading", "restoring"):
             mark = restore.tag(run, member.submission.attempt) if member.stage == "restoring" else ""
             return await at_work(eyes, state, member, tag=mark, then=_THEN)
+        if member.stage == "done" and finished:
+            return await resting(eyes, member, PROOF)
         return await resting(eyes, member, Wanted(lists=True, archived=member.stage == "downloaded"))
 
     sights = await anyio.amap(look, state.members)
@@ -126,7 +133,8 @@ async def _check_archive(
     found = restore.existing(Scene(survey=seen), entry.shard, sight.archived or ())
     if found:
         return None, Failed("Refused", restore.exists(place.label, found))
-    return restore.chosen(member, entry, sight.archived or ()), None
+    nothing = not restore.to_restore(entry, sight.archived or ())  # the server calls an empty pattern an error
+    return member.model_copy(update={"stage": "restored"}) if nothing else member, None
 
 
 def _unlisted(run: RestoreRun, place: Place, entry: Recorded, sight: Sight) -> Outcome:

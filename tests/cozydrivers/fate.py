@@ -17,14 +17,13 @@ from cozydrivers.testing.operators import Network
 
 
 class Fate:
-    """Strikes at the `number`-th changing request of a controller, counted from 1: `before` or `after` its work.
+    """Strikes at the `number`-th changing request of a controller, counted from 1, after its work.
 
     `dies`: the controller stops there for good. Else the reply is lost, and the controller goes on.
     """
 
-    def __init__(self, number: int = 0, *, after: bool = True, dies: bool = True) -> None:
+    def __init__(self, number: int, *, dies: bool = True) -> None:
         self.number = number
-        self.after = after
         self.dies = dies
         self.count = 0
         self.struck = anyio.Event()
@@ -38,8 +37,7 @@ class Fate:
         if self.count != self.number:
             return await work()
         self.where = f"{method} {path}"
-        if self.after:
-            await work()
+        await work()
         self.struck.set()
         if self.dies:
             await anyio.sleep_forever()

@@ -49,12 +49,11 @@ def submissions(stage):
     ]
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", BACKUP_WRITES)
-async def test_a_backup_survives_the_death_of_its_controller_at_any_write(number, after):
+async def test_a_backup_survives_the_death_of_its_controller_after_any_write(number):
     stage = await staged()
     job = await stage.backup("nightly")
-    fate = Fate(number, after=after)
+    fate = Fate(number)
     await live_and_die(stage, fate)
     async with stage.managed():
         job = await stage.end_of(job)
@@ -83,11 +82,10 @@ async def test_a_backup_survives_the_loss_of_any_reply(number):
     assert len(asked) == len(set(asked)), f"{fate.where}: {asked}"
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", RESTORE_WRITES)
-async def test_a_restore_survives_the_death_of_its_controller_at_any_write(number, after):
+async def test_a_restore_survives_the_death_of_its_controller_after_any_write(number):
     stage = await lost_after_backup()
-    fate = Fate(number, after=after)
+    fate = Fate(number)
     job = await stage.restore("undo", "nightly")
     await live_and_die(stage, fate)
     async with stage.managed():
@@ -158,7 +156,7 @@ async def restart(stage, moment):
 async def test_what_was_sent_before_controller_and_sidecar_died_is_never_sent_again(moment):
     stage = await staged()
     job = await stage.backup("nightly")
-    fate = Fate(SENDS_SHARD_1, after=True)
+    fate = Fate(SENDS_SHARD_1)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(fated(stage, fate).run)
         await fate.struck.wait()

@@ -1,0 +1,23 @@
+"""Says at the end how many recordings of the real servers the fakes reproduce, also where workers ran the tests."""
+
+from typing import Any
+
+import pytest
+from tests.recordings import counts
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    worker: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if worker is not None:
+        worker["recordings"] = {server: [count.reproduced, count.listed] for server, count in counts.COUNTS.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for server, numbers in getattr(node, "workeroutput", {}).get("recordings", {}).items():
+        counts.record(server, *numbers)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in counts.summary():
+        terminalreporter.write_line(line)

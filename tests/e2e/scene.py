@@ -1,0 +1,138 @@
+"""A tenant's application on real servers, and the controller as a process of its own."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from tests.e2e import kube, objects
+from tests.e2e.objects import Manifest
+from tests.e2e.shard import Shard
+from tests.real import RealCluster, RealS3
+from tests.real.processes import Server, wait_until
+
+_ENDED = ("Succeeded", "Failed")
+
+
+class Controller(Server):
+    """`cozydrivers run` for one namespace, as a process of its own."""
+
+    name = "cozydrivers"
+
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        super().__init__()
+        self._kubeconfig = kubeconfig
+        self._namespace = namespace
+
+    def command(self) -> Sequence[str]:
+        """Run the console script of the environment that runs the tests."""
+        script = Path(sys.executable).with_name("cozydrivers")
+        return [str(script), "run", f"--kubeconfig={self._kubeconfig}", f"--namespace={self._namespace}"]
+
+    async def is_ready(self) -> bool:
+        """It serves nothing that a test would wait for; what it does shows on the objects."""
+        return True
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A tenant with an application of two shards, whose sidecars share one path in the object store."""
+
+    cluster: RealCluster
+    namespace: str
+    s3: RealS3
+    path: str
+    shards: Sequence[Shard]
+    controller: Controller
+    client: httpx.AsyncClient
+    password: str
+
+    async def set_up(self) -> None:
+        """Make what stands in the namespace before any job: credentials, application, and a ready Pod of each shard."""
+        for manifest in (self._secret(), objects.application(len(self.shards))):
+            await kube.apply(self.client, manifest, self.namespace)
+        for shard in self.shards:
+            await kube.apply(self.client, _pod(shard), self.namespace)
+            await self.move(shard, shard.sidecar.address)
+
+    def _secret(self) -> Manifest:
+        return objects.secret(self.shards[0].sidecar.username, self.password)
+
+    async def move(self, shard: Shard, address: str) -> None:
+        """Give a shard's Pod an address."""
+        await kube.set_status(self.client, _pod(shard), self.namespace, objects.running_at(address))
+
+    async def submit(self, job: Manifest) -> None:
+        """Create a job as the tenant does."""
+        await kube.apply(self.client, job, self.namespace)
+
+    async def ended(self, kind: str, name: str, timeout: float = 120) -> Manifest:
+        """Wait until a job has ended and was let go of, and return it; TimeoutError tells its status."""
+        job: Manifest = {}
+
+        async def has_ended() -> bool:
+            nonlocal job
+            assert self.controller.running, f"the controller has died\n{self._last_words()}"
+            job = await kube.get(self.client, kind, self.namespace, name)
+            return job.get("status", {}).get("phase") in _ENDED and not job["metadata"].get("finalizers")
+
+        try:
+            await wait_until(has_ended, timeout=timeout, what=f"end of {kind} {name}")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; its status: {job.get('status')}\n{self._last_words()}") from None
+        return job
+
+    def _last_words(self) -> str:
+        return self.controller.log.read_text()[-3000:]
+
+    async def backup_of(self, job: str) -> Manifest:
+        """Wait until a BackupJob has succeeded, and return the Backup that it names."""
+        ended = await self.ended("BackupJob", job)
+        assert ended["status"]["phase"] == "Succeeded", ended["status"]
+        return await kube.get(self.client, "Backup", self.namespace, ended["status"]["backupRef"]["name"])
+
+    async def back_up(self, job: str) -> Manifest:
+        """Create a BackupJob and return the Backup that it makes."""
+        await self.submit(objects.backup_job(job))
+        return await self.backup_of(job)
+
+    async def rows(self) -> list[str]:
+        """Rows and hashes of every table, by shard."""
+        return [await shard.rows() for shard in self.shards]
+
+    async def drop(self) -> None:
+        """Drop every table on every shard."""
+        for shard in self.shards:
+            await shard.drop()
+
+    async def stored(self) -> dict[str, str]:
+        """Every archive in the object store, with what is wrong with it: nothing, when all of its objects are there.
+
+        A list can't show a missing part; the sizes of the objects do.
+        """
+        listed = {each["name"]: each for each in await self.shards[0].archives("remote")}
+        objects_by_key = await self.s3.objects(f"{self.path}/")
+        found = {key.removeprefix(f"{self.path}/").split("/")[0] for key in objects_by_key}
+        return {name: await self._wrong(name, listed.get(name)) for name in sorted(found | set(listed))}
+
+    async def _wrong(self, name: str, listed: Mapping[str, object] | None) -> str:
+        if listed is None:
+            return "not listed"
+        description = str(listed["desc"])
+        if not description.endswith("regular"):
+            return description
+        shadow = await self.s3.size(f"{self.path}/{name}/shadow/")
+        metadata = await self.s3.size(f"{self.path}/{name}/metadata/")
+        sizes, expected = (shadow, metadata), (listed.get("compressed_size", 0), listed["metadata_size"])
+        return "" if sizes == expected else f"objects of {sizes} bytes for {expected}"
+
+    async def local_copies(self) -> list[str]:
+        """The names of all local archives, of all shards."""
+        return [each["name"] for shard in self.shards for each in await shard.archives("local")]
+
+
+def _pod(shard: Shard) -> Manifest:
+    environment = shard.sidecar.environment()
+    storage = {name: environment[name] for name in ("S3_ENDPOINT", "S3_BUCKET", "S3_PATH")}
+    return objects.pod(shard.clickhouse.shard, shard.clickhouse.replica, storage)

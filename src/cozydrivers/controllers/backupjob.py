@@ -6,7 +6,7 @@ from typing import Any
 
 from cozydrivers.api.backups import Backup, BackupJob
 from cozydrivers.controllers.job import JobController
-from cozydrivers.controllers.ledger import CLASS, JOB_UID, ledger_of
+from cozydrivers.controllers.ledger import CLASS, JOB_UID
 from cozydrivers.controllers.resolve import (
     Absence,
     Refusal,
@@ -46,19 +46,7 @@ class BackupJobController(JobController[BackupJob]):
 
     async def run_of(self, job: BackupJob, target: Target) -> BackupRun:
         """The run of a backup."""
-        return BackupRun(
-            kube=self.kube,
-            namespace=job.metadata.namespace,
-            namespace_uid=target.namespace_uid,
-            cluster_uid=target.cluster_uid,
-            application=target.application,
-            strategy=target.strategy,
-            name=job.metadata.name,
-            uid=job.metadata.uid,
-            created=job.metadata.creation_timestamp or self.now(),
-            now=self.now(),
-            checkpoint=ledger_of(job).driver,
-        )
+        return BackupRun(**self.situation(job, target))
 
     async def step(self, driver: Driver, run: Run) -> Outcome:
         """One step of the backup."""

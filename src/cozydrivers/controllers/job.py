@@ -4,19 +4,18 @@ A pass reads the job, resolves what it refers to, takes the target's lock, lets 
 has changed. Each write carries the resourceVersion that was read, so two passes never build on the same state.
 """
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
 from cozydrivers.api.backups import BackupJob, RestoreJob
-from cozydrivers.api.base import KubeObject, TypedReference
+from cozydrivers.api.base import KubeObject
 from cozydrivers.controllers.ledger import (
     CHECKPOINT,
     CLEANUP_LIMIT,
@@ -27,14 +26,13 @@ from cozydrivers.controllers.ledger import (
 )
 from cozydrivers.controllers.lock import is_taken, lock, unlock
 from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target
-from cozydrivers.controllers.status import Standing, ended, progress_patch, status_patch
-from cozydrivers.drivers.base import Checkpoint, Driver, Failed, Intent, Outcome, Patience, Run, Running, Succeeded
-from cozydrivers.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
+from cozydrivers.controllers.status import Standing, ended
+from cozydrivers.controllers.writes import J, Writes
+from cozydrivers.drivers.base import Driver, Failed, Intent, Outcome, Patience, Run, Running, Succeeded
+from cozydrivers.errors import Conflict, Forbidden, Invalid, Unauthorized
 from cozydrivers.kube import KubeClient
-from cozydrivers.runtime import Controller, EventRecorder, Key, Reflector, WorkQueue
+from cozydrivers.runtime import Controller, Key, Reflector, WorkQueue
 
-J = TypeVar("J", BackupJob, RestoreJob)
-_log = logging.getLogger(__name__)
 _MOST_INTENTS = 5
 """Intents that one pass may carry out; more would be a driver that does not come to an end."""
 
@@ -67,7 +65,7 @@ class JobController(ABC, Generic[J]):
         self._namespace = namespace
         self._queue = WorkQueue()
         self._jobs: Reflector[J] = Reflector(kube, self.kind, namespace, on_change=self._changed)
-        self._events = EventRecorder(kube, "cozydrivers")
+        self._writes: Writes[J] = Writes(kube, self.kind, self._jobs.store, now)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -177,7 +175,7 @@ class JobController(ABC, Generic[J]):
         for _ in range(_MOST_INTENTS):
             if not isinstance(outcome, Intent):
                 return job, outcome
-            job = await self._bind(await self._announce(job, outcome), outcome.checkpoint, target)
+            job = await self._writes.bind(await self._announce(job, outcome), outcome.checkpoint, target)
             run = replace(run, checkpoint=ledger_of(job).driver, fresh=True, now=self.now())
             outcome = await self.step(target.driver, run)
         raise RuntimeError(f"{job.metadata.name}: the driver intends without an end")
@@ -199,7 +197,7 @@ class JobController(ABC, Generic[J]):
         if outcome.checkpoint is not None:
             ledger = ledger.model_copy(update={"driver": dict(outcome.checkpoint)})
         if ledger != ledger_of(job):
-            job = await self._save(job, ledger)
+            job = await self._writes.save(job, ledger)
         limit = waited_too_long(
             outcome.patience,
             ledger,
@@ -210,10 +208,10 @@ class JobController(ABC, Generic[J]):
         )
         if limit:
             return await self.end(job, Failed("TimedOut", f"given up {limit}: {outcome.message}")) or 0.0
-        await self._tell(job, outcome)
+        await self._writes.tell(job, outcome)
         if outcome.message:
             standing = Standing(_phase(ledger), outcome.reason, outcome.message, outcome.patience, outcome.conditions)
-            await self._write(job, standing)
+            await self._writes.stand(job, standing)
         return outcome.retry_after
 
     async def _succeed(self, job: J, target: Target, outcome: Succeeded) -> float | None:
@@ -221,17 +219,19 @@ class JobController(ABC, Generic[J]):
             extra = await self.finish(job, target, outcome)
         except Refusal as refusal:
             return await self.end(job, Failed("Refused", str(refusal)))
-        await self._tell(job, outcome)
-        await self._events.record(job, self.done_reason, outcome.message, now=self.now())
+        await self._writes.tell(job, outcome)
+        await self._writes.event(job, self.done_reason, outcome.message)
         standing = Standing("Succeeded", self.done_reason, outcome.message, None, outcome.conditions, extra)
-        await self._let_go(await self._write(job, standing))
+        await self._let_go(await self._writes.stand(job, standing))
         return None
 
     async def end(self, job: J, outcome: Failed) -> float | None:
         """Write that a job has failed, and begin to clean up."""
-        await self._tell(job, outcome)
-        await self._events.record(job, outcome.reason, outcome.message, warning=True, now=self.now())
-        job = await self._write(job, Standing("Failed", outcome.reason, outcome.message, None, outcome.conditions))
+        await self._writes.tell(job, outcome)
+        await self._writes.event(job, outcome.reason, outcome.message, warning=True)
+        job = await self._writes.stand(
+            job, Standing("Failed", outcome.reason, outcome.message, None, outcome.conditions)
+        )
         return await self._wind_up(job)
 
     async def _wind_up(self, job: J) -> float | None:
@@ -248,7 +248,7 @@ class JobController(ABC, Generic[J]):
             return max(outcome.retry_after, 0.25)
         if not isinstance(outcome, Succeeded):
             message = f"given up after {CLEANUP_LIMIT}: {outcome.message}"
-            await self._events.record(job, "CleanupAbandoned", message, warning=True, now=self.now())
+            await self._writes.event(job, "CleanupAbandoned", message, warning=True)
         await self._let_go(await self._cleaned_up(job))
         return None
 
@@ -256,14 +256,14 @@ class JobController(ABC, Generic[J]):
         """Keep how far it is, and say what it waits for."""
         if outcome.checkpoint is not None and outcome.checkpoint != ledger_of(job).driver:
             update = {"driver": dict(outcome.checkpoint)}
-            job = await self._save(job, ledger_of(job).model_copy(update=update))
-        await self._patch_status(job, progress_patch(job, "True", outcome.reason, outcome.message, self.now()))
+            job = await self._writes.save(job, ledger_of(job).model_copy(update=update))
+        await self._writes.progress(job, "True", outcome.reason, outcome.message)
 
     async def _cleaned_up(self, job: J) -> J:
         ready = next((condition for condition in job.status.conditions if condition.type == "Ready"), None)
         if ready is None or not ended(job.status):
             return job
-        return await self._patch_status(job, progress_patch(job, "False", ready.reason, ready.message, self.now()))
+        return await self._writes.progress(job, "False", ready.reason, ready.message)
 
     async def _abort(self, job: J) -> Outcome:
         try:
@@ -273,54 +273,17 @@ class JobController(ABC, Generic[J]):
         return await target.driver.abort(await self.run_of(job, target))
 
     async def _let_go(self, job: J) -> None:
-        kept = [finalizer for finalizer in job.metadata.finalizers if finalizer != FINALIZER]
-        if kept != job.metadata.finalizers:
-            await self._patch(job, {"finalizers": kept})
+        if FINALIZER in job.metadata.finalizers:
+            await self._writes.release(job)
             target = await self.resolve_for_cleanup(job)
             await unlock(self.kube, job, target.application)
 
-    # Writes
-
-    async def _bind(self, job: J, checkpoint: Checkpoint, target: Target) -> J:
-        """Save an intent: the checkpoint and our finalizer in one conditional patch."""
-        reference = {"kind": target.application.resource.kind, "name": target.application.metadata.name}
-        update = {"driver": dict(checkpoint), "application": TypedReference(**reference), "absent_since": None}
-        return await self._save(job, ledger_of(job).model_copy(update=update), finalizers=_with_ours(job))
-
-    async def _save(self, job: J, ledger: Ledger, **metadata: Any) -> J:
-        return await self._patch(job, {"annotations": {CHECKPOINT: ledger.annotation()}, **metadata})
-
-    async def _patch(self, job: J, metadata: dict[str, Any]) -> J:
-        body = {"metadata": {"resourceVersion": job.metadata.resource_version, **metadata}}
-        try:
-            patched = await self.kube.merge_patch(self.kind, job.metadata.name, body, job.metadata.namespace)
-        except NotFound:
-            return job
-        self._jobs.store.put(patched)
-        return patched
-
-    async def _write(self, job: J, standing: Standing) -> J:
-        return await self._patch_status(job, status_patch(job, standing, self.now()))
-
-    async def _patch_status(self, job: J, patch: dict[str, Any]) -> J:
-        if not patch:
-            return job
-        body = {"metadata": {"resourceVersion": job.metadata.resource_version}, "status": patch}
-        written = await self.kube.merge_patch(self.kind, job.metadata.name, body, job.metadata.namespace, status=True)
-        self._jobs.store.put(written)
-        return written
-
     async def _announce(self, job: J, outcome: Intent) -> J:
         """What was found before an intent is written before it; a job is Running only once it has one."""
-        await self._tell(job, outcome)
+        await self._writes.tell(job, outcome)
         phase = _phase(ledger_of(job))
-        return await self._write(
-            job, Standing(phase, "Submitting", outcome.message, Patience.ENGINE, outcome.conditions)
-        )
-
-    async def _tell(self, job: J, outcome: Outcome) -> None:
-        for note in outcome.events:
-            await self._events.record(job, note.reason, note.message, warning=note.warning, now=self.now())
+        standing = Standing(phase, "Submitting", outcome.message, Patience.ENGINE, outcome.conditions)
+        return await self._writes.stand(job, standing)
 
     # What differs between the two kinds
 
@@ -333,6 +296,22 @@ class JobController(ABC, Generic[J]):
     @abstractmethod
     async def resolve_for_cleanup(self, job: J) -> Target:
         """The same, for cleaning up after things that may be gone."""
+
+    def situation(self, job: J, target: Target) -> dict[str, Any]:
+        """What every run holds."""
+        return {
+            "kube": self.kube,
+            "namespace": job.metadata.namespace,
+            "namespace_uid": target.namespace_uid,
+            "cluster_uid": target.cluster_uid,
+            "application": target.application,
+            "strategy": target.strategy,
+            "name": job.metadata.name,
+            "uid": job.metadata.uid,
+            "created": _created(job),
+            "now": self.now(),
+            "checkpoint": ledger_of(job).driver,
+        }
 
     @abstractmethod
     async def run_of(self, job: J, target: Target) -> Run:
@@ -374,10 +353,6 @@ def others_changed(old: KubeObject, new: KubeObject) -> bool:
 
 def _annotations(job: KubeObject) -> dict[str, str]:
     return {key: value for key, value in job.metadata.annotations.items() if key != CHECKPOINT}
-
-
-def _with_ours(job: KubeObject) -> list[str]:
-    return [name for name in job.metadata.finalizers if name != FINALIZER] + [FINALIZER]
 
 
 def _created(job: KubeObject) -> datetime:

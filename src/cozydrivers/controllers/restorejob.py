@@ -61,21 +61,7 @@ class RestoreJobController(JobController[RestoreJob]):
 
     async def run_of(self, job: RestoreJob, target: Target) -> RestoreRun:
         """The run of a restore."""
-        return RestoreRun(
-            kube=self.kube,
-            namespace=job.metadata.namespace,
-            namespace_uid=target.namespace_uid,
-            cluster_uid=target.cluster_uid,
-            application=target.application,
-            strategy=target.strategy,
-            name=job.metadata.name,
-            uid=job.metadata.uid,
-            created=job.metadata.creation_timestamp or self.now(),
-            now=self.now(),
-            checkpoint=ledger_of(job).driver,
-            backup=await self._backup(job),
-            options=job.spec.options,
-        )
+        return RestoreRun(**self.situation(job, target), backup=await self._backup(job), options=job.spec.options)
 
     async def step(self, driver: Driver, run: Run) -> Outcome:
         """One step of the restore."""

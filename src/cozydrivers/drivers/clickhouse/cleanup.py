@@ -165,4 +165,4 @@ async def abort(eyes: Eyes, run: Run) -> Outcome:
     swept, trouble = await sweep(eyes, given_up)
     if not trouble and not swept.debris:
         return Succeeded("nothing of the run is left")
-    return Running("CleanupPending", trouble, 1.0, swept.save(), Patience.ABSENT)
+    return Running("CleanupPending", trouble, 1.0 if swept != given_up else 5.0, swept.save(), Patience.ABSENT)

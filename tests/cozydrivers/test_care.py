@@ -99,3 +99,29 @@ async def test_what_the_api_server_forbids_is_waited_for_without_haste():
         stage.cluster.faults.clear()
         job = await stage.end_of(job)
     assert job.status.phase == "Succeeded", job.status.message
+
+
+async def test_a_shard_that_comes_later_does_not_wait_for_the_others():
+    stage = await staged()
+    stage.app.sidecar(0).duration.upload = 600
+    stage.app.sidecar(1).faults.lose_reply(after_work=False, path="create_remote")
+    async with stage.managed():
+        await stage.backup("nightly")
+        await anyio.sleep(120)
+        assert any("-a2-s1of2-" in name for name in stage.archives())
+        job = await stage.end_of(await stage.backup_job("nightly"), within=1200)
+    assert job.status.phase == "Succeeded", job.status.message
+
+
+async def test_a_table_that_appears_beside_an_empty_shard_is_not_dropped():
+    stage = await staged()
+    stage.app.sidecar(1).tables.drop(TABLE)
+    async with stage.managed():
+        await stage.end_of(await stage.backup("nightly"))
+        drop(stage)
+        job = await stage.restore("undo", "nightly")
+        await anyio.sleep(0.3)
+        stage.app.sidecar(0).tables.add_table(TABLE, 7)
+        job = await stage.end_of(job)
+    assert reason_of(job) == ("Failed", "Refused")
+    assert rows(stage) == [7, 0]

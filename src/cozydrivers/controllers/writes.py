@@ -1,5 +1,6 @@
 """What a controller writes on a job. Each write carries the resourceVersion that was read, and its answer is kept."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -15,6 +16,7 @@ from cozydrivers.kube import KubeClient
 from cozydrivers.runtime import EventRecorder, Store
 
 J = TypeVar("J", BackupJob, RestoreJob)
+_log = logging.getLogger(__name__)
 
 
 class Writes(Generic[J]):
@@ -44,7 +46,11 @@ class Writes(Generic[J]):
 
     async def stand(self, job: J, standing: Standing) -> J:
         """Write where the job stands, as far as its status does not say so already."""
-        return await self._patch_status(job, status_patch(job, standing, self._now()))
+        patch = status_patch(job, standing, self._now())
+        if "phase" in patch:
+            name = f"{job.resource.kind} {job.metadata.namespace}/{job.metadata.name}"
+            _log.info("%s is %s: %s", name, standing.phase, standing.message)
+        return await self._patch_status(job, patch)
 
     async def progress(self, job: J, status: str, reason: str, message: str) -> J:
         """Write the condition Progressing of a job that is at its end."""

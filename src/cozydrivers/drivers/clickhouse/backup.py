@@ -37,9 +37,9 @@ def _making(member: Member, sight: Sight, state: State, scene: Scene, run: Backu
     row = sight.rows.own
     match sight.verdict:
         case Verdict.PLANNED:
-            return _if_idle(Plan(member), scene)
+            return _if_idle(Plan(member), state, scene)
         case Verdict.SEND:
-            return _if_idle(Submit(member), scene)
+            return _if_idle(Submit(member), state, scene)
         case Verdict.LOOKING:
             return steps.looking(member)
         case Verdict.NOT_FOUND:
@@ -58,20 +58,24 @@ def _making(member: Member, sight: Sight, state: State, scene: Scene, run: Backu
             return steps.restarted(member, sight.rows, run.now)
 
 
-def _if_idle(step: Plan | Submit, scene: Scene) -> Step:
-    busy = busy_sidecar(scene)
+def _if_idle(step: Plan | Submit, state: State, scene: Scene) -> Step:
+    busy = busy_sidecar(scene, state)
     return Hold("SidecarBusy", busy, 2.0, unsent(step.member), Patience.BUSY) if busy else step
 
 
-def busy_sidecar(scene: Scene) -> str:
-    """What runs on any sidecar of the storage path, or which one can't be asked; empty when all are idle."""
+def busy_sidecar(scene: Scene, state: State | None = None) -> str:
+    """What runs on any sidecar of the storage path, or which one can't be asked; empty when all are idle.
+
+    What the run itself has going on another shard does not count.
+    """
+    own = {member.submission.operation_id for member in state.members} - {""} if state else set()
     for pod, sight in scene.survey.items():
         if sight.trouble:
             return sight.trouble
-        if sight.busy:
-            row = next(row for row in sight.rows.all or () if row.running)
+        row = next((row for row in sight.rows.all or () if row.running and row.operation_id not in own), None)
+        if row is not None:
             return f"the sidecar of {pod} is busy with: {row.command}"
-    return ""
+    return "" if scene.survey else "the sidecars have not been asked yet"
 
 
 def unsent(member: Member) -> Member:

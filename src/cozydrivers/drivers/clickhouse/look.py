@@ -28,11 +28,6 @@ class Sight:
     version: str = ""
     metrics: str = ""
 
-    @property
-    def busy(self) -> bool:
-        """Whether anything runs there."""
-        return any(row.running for row in self.rows.all or ())
-
     def local_copy(self, archive: str) -> Archive | None:
         """The local copy of that name, if the list was read and has it."""
         return _named(self.local, archive)

@@ -100,7 +100,7 @@ def _left(member: Member) -> str:
 def _if_safe(step: Plan | Submit, case: Case) -> Step:
     """The last look before anything is sent: a restore that has not begun finds none of its tables on any replica."""
     member = step.member
-    busy = busy_sidecar(case.scene)
+    busy = busy_sidecar(case.scene, case.state)
     if busy:
         return Hold("SidecarBusy", busy, 2.0, unsent(member), Patience.BUSY)
     if member.stage == "downloading" or member.begun:

@@ -84,8 +84,9 @@ async def _observe(eyes: Eyes, state: State, run: RestoreRun) -> Scene:
         return await resting(eyes, member, Wanted(lists=True, archived=member.stage == "downloaded"))
 
     sights = await anyio.amap(look, state.members)
-    ready = all(member.stage == "downloaded" for member in state.members)
-    wanted = ready or any(sight.verdict in _SURVEYED for sight in sights)
+    ready = all(member.stage != "downloading" for member in state.members)
+    waiting = any(member.stage == "downloaded" for member in state.members)
+    wanted = (ready and waiting) or any(sight.verdict in _SURVEYED for sight in sights)
     return Scene(sights, await survey(eyes, Wanted(live=True)) if wanted else {})
 
 

@@ -387,3 +387,20 @@ async def test_a_table_that_is_made_while_the_archives_come_is_refused_and_keeps
     assert_one_sentence(job.status.message, "shard 1", f"{TABLE} exists")
     assert stage.app.sidecar(1).tables.count(TABLE) == 7
     assert not any("/restore/" in asked for asked in stage.touched())
+
+
+async def test_a_restore_that_names_nothing_is_refused():
+    stage = await backed_up()
+    async with stage.managed():
+        job = await stage.end_of(await stage.restore("undo", ""))
+    assert reason_of(job) == ("Failed", "Refused")
+    assert job.status.message == "spec.backupRef.name is empty"
+
+
+async def test_a_backup_of_no_application_is_refused():
+    stage = await staged()
+    reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": ""}
+    async with stage.managed():
+        job = await stage.end_of(await stage.backup("nightly", applicationRef=reference))
+    assert reason_of(job) == ("Failed", "Refused")
+    assert job.status.message == "spec.applicationRef.name is empty"

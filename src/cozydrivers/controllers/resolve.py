@@ -54,6 +54,8 @@ def driver_for_application(drivers: Sequence[Driver], reference: TypedReference)
         raise NotOurs
     if reference.api_group not in ("", APPS_GROUP):
         raise Refusal(f"spec.applicationRef.apiGroup is {reference.api_group}; only {APPS_GROUP} is backed up")
+    if not reference.name:
+        raise Refusal("spec.applicationRef.name is empty")
     return driver
 
 
@@ -120,6 +122,8 @@ async def _target(
     wanted = driver.strategy.resource
     if (strategy_ref.api_group, strategy_ref.kind) != (wanted.group, wanted.kind):
         raise NotOurs
+    if not strategy_ref.name:
+        raise Refusal("the strategyRef.name of the BackupClass is empty")
     application = await _application(kube, driver, namespace, name, field)
     try:
         strategy = await kube.get(driver.strategy, strategy_ref.name)

@@ -26,6 +26,8 @@ class RestoreJobController(JobController[RestoreJob]):
 
     async def resolve(self, job: RestoreJob) -> Target:
         """By the Backup that it names."""
+        if not job.spec.backup_ref.name:
+            raise Refusal("spec.backupRef.name is empty")
         backup = await self._backup(job)
         if backup is None:
             raise self._without_backup(job)

@@ -1,5 +1,6 @@
 """What the tests of jobs share: a stage with rows, changes to a cluster, and what a refusal looks like."""
 
+import base64
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from cozydrivers.api.backups import BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Pod
 from cozydrivers.errors import NotFound
+from cozydrivers.testing.operators import PASSWORD, USERNAME
 
 TABLE = "shop.orders"
 STRATEGY = "clickhouse-data-altinity-strategy"
@@ -123,3 +125,8 @@ def assert_refused(stage: Stage, job: BackupJob | RestoreJob, *words: str) -> No
     assert job.status.completed_at is not None
     assert not job.metadata.finalizers
     assert stage.touched() == []
+
+
+def authorization() -> dict[str, str]:
+    """The header that lets somebody else ask a sidecar."""
+    return {"authorization": "Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()}

@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from tests.cozydrivers.checks import authorization
 from tests.cozydrivers.fate import Fate, FatedNetwork, fated_kube
 from tests.cozydrivers.stage import Stage, recorded
 
@@ -171,3 +172,17 @@ async def test_what_was_sent_before_controller_and_sidecar_died_is_never_sent_ag
     assert stage.local_copies() == set()
     asked = submissions(stage)
     assert len(asked) == len(set(asked)), asked
+
+
+async def test_a_backup_survives_the_restart_of_a_sidecar_s_server():
+    """`POST /restart` cancels what runs, keeps its rows and resumes nothing: the upload is taken up by us."""
+    stage = await staged()
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(0.4)
+        await stage.app.sidecar(1).handle("POST", "/restart", "", authorization(), b"")
+        job = await stage.end_of(job)
+    assert job.status.phase == "Succeeded", job.status.message
+    assert recorded(await stage.made("nightly")) == stage.archives()
+    assert [path for path, _ in submissions(stage) if "/upload/" in path]
+    assert stage.local_copies() == set()

@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from tests.cozydrivers.checks import authorization
 from tests.cozydrivers.stage import TENANT, Stage, condition
 
 from cozydrivers.api.backups import Backup
@@ -44,14 +45,6 @@ async def test_a_cleaning_of_broken_archives_during_the_upload_is_noticed(stage)
         handle = stage.app.sidecar(1).handle
         await handle("POST", "/backup/clean/remote_broken", "", authorization(), b"")
         await fails_and_leaves_nothing(stage, job, "clean_remote_broken", "meanwhile")
-
-
-def authorization():
-    import base64
-
-    from cozydrivers.testing.operators import PASSWORD, USERNAME
-
-    return {"authorization": "Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()}
 
 
 async def at_success(stage, damage):

@@ -102,8 +102,10 @@ def _after_restart(member: Member, sight: Sight, state: State, scene: Scene, run
 
 
 def _to_upload(member: Member, now: datetime) -> Member:
-    submission = Submission(verb="upload", archive=member.submission.archive, attempt=member.submission.attempt, at=now)
-    return member.model_copy(update={"submission": submission})
+    old = member.submission
+    earlier = old.earlier or old.operation_id
+    new = Submission(verb="upload", archive=old.archive, attempt=old.attempt, at=now, earlier=earlier)
+    return member.model_copy(update={"submission": new})
 
 
 def again(member: Member, state: State, run: BackupRun, why: str) -> Step:
@@ -142,7 +144,8 @@ def _long_doubted(member: Member, now: datetime) -> bool:
 
 
 def _harm(member: Member, sight: Sight, state: State, scene: Scene) -> Iterable[tuple[str, Action]]:
-    own = {member.submission.operation_id, sight.rows.own.operation_id if sight.rows.own else ""} - {""}
+    made = member.submission
+    own = {made.operation_id, made.earlier, sight.rows.own.operation_id if sight.rows.own else ""} - {""}
     for pod, seen in scene.survey.items():
         later = since(seen.rows.all or (), state.marks.get(pod, ""))
         yield from ((pod, row) for row in hurt_by(later, member.submission.archive, own=own))

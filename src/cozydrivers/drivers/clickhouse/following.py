@@ -26,7 +26,7 @@ _BY_RESTART = ("canceled via API /restart", "canceled during server stop")
 
 
 class Submission(Model):
-    """One operation on one sidecar."""
+    """One operation on one sidecar. `earlier` is the operation that it goes on with, after a restart."""
 
     verb: Literal["create_remote", "upload", "download", "restore"]
     archive: str
@@ -34,6 +34,7 @@ class Submission(Model):
     state: Literal["planned", "sending", "sought", "sent"] = "planned"
     at: AwareDatetime
     operation_id: str = ""
+    earlier: str = ""
     quiet_since: AwareDatetime | None = None
 
 

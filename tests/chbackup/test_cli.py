@@ -197,11 +197,19 @@ def test_nobody_there_is_3(capsys):
     assert main(["list", "--url", "http://127.0.0.1:1"]) == 3
 
 
+HEEDS_INTERRUPTS = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may inherit it as ignored
+from chbackup.cli import main
+sys.exit(main())
+"""
+
+
 def test_an_interrupt_is_130():
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        command = [sys.executable, "-m", "chbackup.cli", "list", "--url", url]
+        command = [sys.executable, "-c", HEEDS_INTERRUPTS, "list", "--url", url]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             connection, _ = server.accept()
             with connection:

@@ -1,6 +1,8 @@
 """All shards or none (I7): what a run that failed or was deleted leaves behind is nothing, and nothing else goes."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import anyio
 import pytest
@@ -17,12 +19,15 @@ from tests.cozydrivers.checks import (
     without,
     without_pod,
 )
-from tests.cozydrivers.stage import TENANT, condition, recorded
+from tests.cozydrivers.stage import APP, TENANT, condition, recorded
 
+from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import BackupJob, RestoreJob
 from cozydrivers.api.coordination import Lease
-from cozydrivers.api.core import Event
+from cozydrivers.api.core import Event, Namespace
 from cozydrivers.controllers.ledger import FINALIZER
+from cozydrivers.drivers.base import BackupRun, Running, Succeeded
+from cozydrivers.drivers.clickhouse.checkpoint import archive_name
 
 pytestmark = pytest.mark.anyio
 
@@ -289,3 +294,32 @@ async def test_a_restore_that_fails_before_anything_was_made_can_be_done_again()
         job = await stage.end_of(await stage.restore("again", "nightly"))
     assert job.status.phase == "Succeeded", job.status.message
     assert rows(stage) == [100, 101]
+
+
+async def test_what_was_given_up_is_gone_when_neither_copy_is_listed_whatever_was_seen_before():
+    """A local copy with resume state uploads itself again: a remote copy that was gone once may be there now."""
+    stage = await staged()
+    job = await stage.backup("nightly")
+    namespace = await stage.kube.get(Namespace, TENANT)
+    run = BackupRun(
+        kube=stage.kube,
+        namespace=TENANT,
+        namespace_uid=namespace.metadata.uid,
+        cluster_uid="",
+        application=await stage.kube.get(ClickHouse, APP, TENANT),
+        strategy={},
+        name="nightly",
+        uid=job.metadata.uid,
+        created=job.metadata.creation_timestamp or stage.now(),
+        now=stage.now(),
+    )
+    name = archive_name(run, attempt=1, shard=0, shards=2, replica=0)
+    async with stage.app.sidecar(0).client() as sidecar:
+        await (await sidecar.create_remote(name)).wait()
+    debris = {"shard": 0, "replica": 0, "archive": name, "remoteGone": True}
+    checkpoint: Any = {"version": 1, "kind": "backup", "shards": 2, "members": [], "debris": [debris]}
+    async with stage.driver() as driver:
+        while isinstance(outcome := await driver.abort(replace(run, checkpoint=checkpoint)), Running):
+            checkpoint = outcome.checkpoint
+    assert isinstance(outcome, Succeeded)
+    assert (stage.archives(), stage.local_copies()) == (set(), set())

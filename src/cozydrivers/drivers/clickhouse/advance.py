@@ -45,8 +45,7 @@ def _intended(step: Step, sight: Sight) -> Member:
     """Only what is certain not to have been sent is sent by the call that follows this intent, to the Pod seen now."""
     member = _member(step)
     if isinstance(step, Plan | Submit) and sight.place is not None:
-        submission = member.submission.model_copy(update={"state": "sending"})
-        return member.model_copy(update={"submission": submission, "pod_uid": sight.place.pod_uid})
+        return member.submitted(state="sending").model_copy(update={"pod_uid": sight.place.pod_uid})
     return sought(member) if member.submission.state == "sending" else member
 
 
@@ -68,7 +67,7 @@ async def _tidy(eyes: Eyes, scene: Scene, state: State) -> Outcome | None:
     if not state.debris or any(sight.verdict is Verdict.RUNNING for sight in scene.sights):
         return None
     swept, trouble = await cleanup.sweep(eyes, state)
-    return Running("CleanupPending", trouble or "cleaned up", 1.0, swept.save(), Patience.ABSENT)
+    return Running("CleanupPending", trouble or "cleaning up", 1.0, swept.save(), Patience.ABSENT)
 
 
 def _standing(state: State, steps: Sequence[Step]) -> Outcome | None:

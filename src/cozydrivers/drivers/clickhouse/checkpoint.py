@@ -7,7 +7,7 @@ again.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -53,6 +53,10 @@ class Member(Model):
         """How messages name it."""
         return f"shard {self.shard} replica {self.replica}"
 
+    def submitted(self, **changes: Any) -> Self:
+        """The same with changes in its submission."""
+        return self.model_copy(update={"submission": self.submission.model_copy(update=changes)})
+
 
 class Debris(Model):
     """An archive that was given up, until neither a local nor a remote copy of it is left."""
@@ -60,8 +64,6 @@ class Debris(Model):
     shard: int
     replica: int
     archive: str
-    local_gone: bool = False
-    remote_gone: bool = False
 
 
 class State(Model):

@@ -5,8 +5,9 @@ listed. An empty remote list may be an outage: then only the store's own "is not
 downloaded is deleted locally only: the remote archive belongs to a Backup.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 
 import anyio
@@ -56,12 +57,10 @@ def _named(state: State) -> set[str]:
 
 
 def all_debris(state: State, now: datetime) -> State | None:
-    """The run given up: every archive of it is debris, of a restore locally. None while one may still arrive."""
+    """The run given up: every archive of it is debris. None while one may still arrive."""
     if any(_may_arrive(member, now) for member in state.members):
         return None
     debris = [*state.debris, *(_given_up(member) for member in state.members)]
-    if state.kind == "restore":
-        debris = [left.model_copy(update={"remote_gone": True}) for left in debris]
     return state.model_copy(update={"members": (), "debris": tuple(debris)})
 
 
@@ -74,40 +73,49 @@ def _given_up(member: Member) -> Debris:
 
 
 async def sweep(eyes: Eyes, state: State) -> tuple[State, str]:
-    """One round over the debris; the second part says what is in the way, empty when nothing is left."""
-    rounds = await anyio.amap(lambda debris: _round(eyes, debris), state.debris)
-    left = tuple(debris for debris, _ in rounds if not (debris.local_gone and debris.remote_gone))
-    trouble = next((said for _, said in rounds if said), "")
-    return state.model_copy(update={"debris": left}), trouble or (f"deleting {left[0].archive}" if left else "")
+    """One round over the debris; the second part says what is in the way, empty while it goes on."""
+    clean = _clean_download if state.kind == "restore" else _clean_both
+    rounds = await anyio.amap(lambda debris: _round(eyes, debris, clean), state.debris)
+    left = tuple(debris for debris, done in zip(state.debris, rounds, strict=True) if not done.gone)
+    return state.model_copy(update={"debris": left}), next((done.said for done in rounds if done.said), "")
 
 
-async def _round(eyes: Eyes, debris: Debris) -> tuple[Debris, str]:
+@dataclass(frozen=True)
+class _Round:
+    """What one look at an archive has come to: neither copy is listed, or what is in the way of deleting them."""
+
+    gone: bool = False
+    said: str = ""
+
+
+_Clean = Callable[[Client, str, bool, Sequence[Archive]], Awaitable[_Round]]
+
+
+async def _round(eyes: Eyes, debris: Debris, clean: _Clean) -> _Round:
     place = eyes.place(debris.shard, debris.replica)
     if place is None:
-        return debris, f"{debris.archive}: no Pod serves shard {debris.shard} replica {debris.replica} now"
+        said = f"{debris.archive}: no Pod serves shard {debris.shard} replica {debris.replica} now"
+        return _Round(said=said)
     try:
-        return await _clean(await eyes.client(place), debris)
+        return await _look(await eyes.client(place), debris.archive, clean)
     except Missing as missing:
-        return debris, missing.message
+        return _Round(said=missing.message)
     except ChbackupError as error:
-        return debris, sentence(place, error)
+        return _Round(said=sentence(place, error))
 
 
-async def _clean(client: Client, debris: Debris) -> tuple[Debris, str]:
+async def _look(client: Client, archive: str, clean: _Clean) -> _Round:
     running = [row for row in await client.actions() if row.running]
     if running:
-        return debris, await _stop(client, debris, running)
-    local, remote = await client.list_local(), await client.list_remote()
-    here = any(archive.name == debris.archive for archive in local)
-    if debris.remote_gone:
-        return await _clean_download(client, debris, here, remote)
-    return await _clean_both(client, debris, here, remote)
+        return _Round(said=await _stop(client, archive, running))
+    here = any(local.name == archive for local in await client.list_local())
+    return await clean(client, archive, here, await client.list_remote())
 
 
-async def _stop(client: Client, debris: Debris, running: Sequence[Action]) -> str:
-    own = next((row for row in running if row.archive == debris.archive), None)
+async def _stop(client: Client, archive: str, running: Sequence[Action]) -> str:
+    own = next((row for row in running if row.archive == archive), None)
     if own is None:
-        return f"{debris.archive}: the sidecar is busy with: {running[0].command}"
+        return f"{archive}: the sidecar is busy with: {running[0].command}"
     if not own.operation_id and await client.supports(Feature.KILL_OF_ACTIONS) is False:
         return f"waiting for the end of {own.command}, which can't be stopped before clickhouse-backup 2.8.1"
     with suppress(NotFound, ConnectionFailed):  # it has ended meanwhile, or takes its time: the next round sees
@@ -115,31 +123,31 @@ async def _stop(client: Client, debris: Debris, running: Sequence[Action]) -> st
     return f"stopping {own.command}"
 
 
-async def _clean_download(client: Client, debris: Debris, here: bool, remote: Sequence[Archive]) -> tuple[Debris, str]:
+async def _clean_download(client: Client, archive: str, here: bool, remote: Sequence[Archive]) -> _Round:
     """Delete what a restore has downloaded, unless it is the last copy."""
-    there = any(archive.name == debris.archive and not archive.broken for archive in remote)
+    there = any(listed.name == archive and not listed.broken for listed in remote)
     if here and not remote:
-        return debris, f"{debris.archive}: the remote list is empty, so its local copy stays for now"
-    await _delete_local(client, debris, here and there)
-    return debris.model_copy(update={"local_gone": not (here and there)}), ""
+        return _Round(said=f"{archive}: the remote list is empty, so its local copy stays for now")
+    await _delete_local(client, archive, here and there)
+    return _Round(gone=not (here and there))
 
 
-async def _clean_both(client: Client, debris: Debris, here: bool, remote: Sequence[Archive]) -> tuple[Debris, str]:
-    there = any(archive.name == debris.archive for archive in remote)
-    needed_by = dependents(remote, debris.archive)
+async def _clean_both(client: Client, archive: str, here: bool, remote: Sequence[Archive]) -> _Round:
+    there = any(listed.name == archive for listed in remote)
+    needed_by = dependents(remote, archive)
     if needed_by:
-        return debris, f"{debris.archive} is required by {', '.join(needed_by)}"
-    absent = not there and (bool(remote) or await _store_says_absent(client, debris.archive))
+        return _Round(said=f"{archive} is required by {', '.join(needed_by)}")
+    absent = not there and (bool(remote) or await _store_says_absent(client, archive))
     if there or absent:
-        await _delete_local(client, debris, here)
+        await _delete_local(client, archive, here)
     if there:
-        await client.delete_remote(debris.archive, timeout=_DELETE_TIMEOUT)
-    return debris.model_copy(update={"local_gone": not here and absent, "remote_gone": absent}), ""
+        await client.delete_remote(archive, timeout=_DELETE_TIMEOUT)
+    return _Round(gone=absent and not here)
 
 
-async def _delete_local(client: Client, debris: Debris, here: bool) -> None:
+async def _delete_local(client: Client, archive: str, here: bool) -> None:
     if here:
-        await client.delete_local(debris.archive, timeout=_DELETE_TIMEOUT)
+        await client.delete_local(archive, timeout=_DELETE_TIMEOUT)
 
 
 async def _store_says_absent(client: Client, archive: str) -> bool:
@@ -163,6 +171,7 @@ async def abort(eyes: Eyes, run: Run) -> Outcome:
     if given_up is None:
         return Running("CleanupPending", "waiting for what was sent and may still arrive", 5.0, state.save())
     swept, trouble = await sweep(eyes, given_up)
-    if not trouble and not swept.debris:
+    if not swept.debris:
         return Succeeded("nothing of the run is left")
-    return Running("CleanupPending", trouble, 1.0 if swept != given_up else 5.0, swept.save(), Patience.ABSENT)
+    said, pause = (trouble, 5.0) if trouble else (f"deleting {swept.debris[0].archive}", 1.0)
+    return Running("CleanupPending", said, pause, swept.save(), Patience.ABSENT)

@@ -50,6 +50,15 @@ def submissions(stage):
     ]
 
 
+async def assert_backed_up_once(stage, job, fate):
+    assert fate.where
+    assert job.status.phase == "Succeeded", f"{fate.where}: {job.status.message}"
+    assert recorded(await stage.made(job.status.backup_ref.name)) == stage.archives()
+    assert stage.local_copies() == set()
+    asked = submissions(stage)
+    assert len(asked) == len(set(asked)), f"{fate.where}: {asked}"
+
+
 @pytest.mark.parametrize("number", BACKUP_WRITES)
 async def test_a_backup_survives_the_death_of_its_controller_after_any_write(number):
     stage = await staged()
@@ -58,12 +67,7 @@ async def test_a_backup_survives_the_death_of_its_controller_after_any_write(num
     await live_and_die(stage, fate)
     async with stage.managed():
         job = await stage.end_of(job)
-    assert fate.where
-    assert job.status.phase == "Succeeded", f"{fate.where}: {job.status.message}"
-    assert recorded(await stage.made(job.status.backup_ref.name)) == stage.archives()
-    assert stage.local_copies() == set()
-    asked = submissions(stage)
-    assert len(asked) == len(set(asked)), f"{fate.where}: {asked}"
+    await assert_backed_up_once(stage, job, fate)
 
 
 @pytest.mark.parametrize("number", BACKUP_WRITES)
@@ -75,12 +79,7 @@ async def test_a_backup_survives_the_loss_of_any_reply(number):
         tasks.start_soon(fated(stage, fate).run)
         job = await stage.end_of(job)
         tasks.cancel_scope.cancel()
-    assert fate.where
-    assert job.status.phase == "Succeeded", f"{fate.where}: {job.status.message}"
-    assert recorded(await stage.made(job.status.backup_ref.name)) == stage.archives()
-    assert stage.local_copies() == set()
-    asked = submissions(stage)
-    assert len(asked) == len(set(asked)), f"{fate.where}: {asked}"
+    await assert_backed_up_once(stage, job, fate)
 
 
 @pytest.mark.parametrize("number", RESTORE_WRITES)

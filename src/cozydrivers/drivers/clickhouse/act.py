@@ -18,7 +18,7 @@ from cozydrivers.drivers.clickhouse.access import sentence, still_there
 from cozydrivers.drivers.clickhouse.checkpoint import Member
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
 from cozydrivers.drivers.clickhouse.places import Place
-from cozydrivers.drivers.clickhouse.steps import End, Go, Hold, looking, unreachable
+from cozydrivers.drivers.clickhouse.steps import End, Go, Hold, looking, unreachable, unsent
 from cozydrivers.errors import ApiError
 
 Send = Callable[[Client, Member, Sight], Awaitable[Operation]]
@@ -30,15 +30,15 @@ async def submit(eyes: Eyes, member: Member, sight: Sight, send: Send) -> Go | H
     """Send once. What was refused is planned again; what got no answer stays `sending` and is looked for."""
     place = sight.place
     if place is None or not await _same_pod(eyes, member, place):
-        return unreachable(_planned(member), "its Pod was replaced before anything was sent")
+        return unreachable(unsent(member), "its Pod was replaced before anything was sent")
     try:
         operation = await send(await eyes.client(place), member, sight)
     except Unsupported as error:
         return End("Refused", sentence(place, error))
     except _NOT_STARTED as error:
-        return unreachable(_planned(member), sentence(place, error))
+        return unreachable(unsent(member), sentence(place, error))
     except ConnectionFailed as error:
-        return looking(member) if error.sent else unreachable(_planned(member), sentence(place, error))
+        return looking(member) if error.sent else unreachable(unsent(member), sentence(place, error))
     except ChbackupError:
         return looking(member)
     try:
@@ -47,9 +47,8 @@ async def submit(eyes: Eyes, member: Member, sight: Sight, send: Send) -> Go | H
         return looking(member)
     if not same:
         return End("Lost", f"{member.label}: Pod {place.pod} was replaced while it was asked")
-    update = {"state": "sent", "operation_id": operation.operation_id}
-    submission = member.submission.model_copy(update=update)
-    return Go(member.model_copy(update={"submission": submission, "begun": True}))
+    sent = member.submitted(state="sent", operation_id=operation.operation_id)
+    return Go(sent.model_copy(update={"begun": True}))
 
 
 async def _same_pod(eyes: Eyes, member: Member, place: Place) -> bool:
@@ -57,10 +56,6 @@ async def _same_pod(eyes: Eyes, member: Member, place: Place) -> bool:
         return place.pod_uid == member.pod_uid and await still_there(eyes.run, place)
     except ApiError:
         return False
-
-
-def _planned(member: Member) -> Member:
-    return member.model_copy(update={"submission": member.submission.model_copy(update={"state": "planned"})})
 
 
 async def create_remote(client: Client, member: Member, sight: Sight) -> Operation:

@@ -10,12 +10,12 @@ from chbackup.versions import supports
 from cozydrivers.drivers.base import BackupRun, Failed, Intent, Note, Outcome, Patience, Running, Succeeded
 from cozydrivers.drivers.clickhouse import act, backup
 from cozydrivers.drivers.clickhouse.advance import carry_out
-from cozydrivers.drivers.clickhouse.backup import busy_sidecar
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.engines import rows_apart
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, mark_of
 from cozydrivers.drivers.clickhouse.look import PROOF, Eyes, Scene, Sight, Wanted, at_work, resting, survey
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of
+from cozydrivers.drivers.clickhouse.steps import busy_sidecar
 from cozydrivers.errors import InvalidInput
 
 _SURVEYED = {Verdict.PLANNED, Verdict.SEND, Verdict.SUCCEEDED, Verdict.LOST}

@@ -29,7 +29,7 @@ def decide(state: State, scene: Scene, run: BackupRun) -> list[Step]:
 
 def _step(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
     if sight.trouble:
-        return steps.unreachable(unsent(member) if run.fresh else member, sight.trouble)
+        return steps.unreachable(steps.unsent(member) if run.fresh else member, sight.trouble)
     return _stages[member.stage](member, sight, state, scene, run)
 
 
@@ -45,7 +45,7 @@ def _making(member: Member, sight: Sight, state: State, scene: Scene, run: Backu
         case Verdict.NOT_FOUND:
             return again(member, state, run, f"{member.label}: what was sent never arrived")
         case Verdict.RUNNING if row is not None:
-            return steps.at_work(adopted(member, row), run.now, f"{row.verb} is in progress")
+            return steps.at_work(steps.adopted(member, row), run.now, f"{row.verb} is in progress")
         case Verdict.SUCCEEDED:
             return _prove(member, sight, state, scene, run.now)
         case Verdict.FAILED if row is not None:
@@ -59,36 +59,8 @@ def _making(member: Member, sight: Sight, state: State, scene: Scene, run: Backu
 
 
 def _if_idle(step: Plan | Submit, state: State, scene: Scene) -> Step:
-    busy = busy_sidecar(scene, state)
-    return Hold("SidecarBusy", busy, 2.0, unsent(step.member), Patience.BUSY) if busy else step
-
-
-def busy_sidecar(scene: Scene, state: State | None = None) -> str:
-    """What runs on any sidecar of the storage path, or which one can't be asked; empty when all are idle.
-
-    What the run itself has going on another shard does not count.
-    """
-    own = {member.submission.operation_id for member in state.members} - {""} if state else set()
-    for pod, sight in scene.survey.items():
-        if sight.trouble:
-            return sight.trouble
-        row = next((row for row in sight.rows.all or () if row.running and row.operation_id not in own), None)
-        if row is not None:
-            return f"the sidecar of {pod} is busy with: {row.command}"
-    return "" if scene.survey else "the sidecars have not been asked yet"
-
-
-def unsent(member: Member) -> Member:
-    """The member before its submission, where that is `sending` in the very call that could have sent it."""
-    if member.submission.state != "sending":
-        return member
-    return member.model_copy(update={"submission": member.submission.model_copy(update={"state": "planned"})})
-
-
-def adopted(member: Member, row: Action) -> Member:
-    """The member with the row that was found for it."""
-    found = {"state": "sent", "operation_id": row.operation_id, "quiet_since": None}
-    return member.model_copy(update={"begun": True, "submission": member.submission.model_copy(update=found)})
+    busy = steps.busy_sidecar(scene, state)
+    return Hold("SidecarBusy", busy, 2.0, steps.unsent(step.member), Patience.BUSY) if busy else step
 
 
 def _after_restart(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:

@@ -7,11 +7,10 @@ An archive is `downloading`, then `downloaded`; when all are, its tables are loo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from chbackup import Table
+from chbackup import Archive, Table
 from chbackup.evidence import remote_problems
 from cozydrivers.drivers.base import Patience, RestoreRun
 from cozydrivers.drivers.clickhouse import steps
-from cozydrivers.drivers.clickhouse.backup import adopted, busy_sidecar, unsent
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State, hex_of
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
@@ -53,7 +52,7 @@ def decide(state: State, scene: Scene, run: RestoreRun, recorded: Sequence[Recor
 def _step(case: Case) -> Step:
     member, sight, recorded = case.member, case.sight, case.recorded
     if sight.trouble:
-        return steps.unreachable(unsent(member) if case.run.fresh else member, sight.trouble)
+        return steps.unreachable(steps.unsent(member) if case.run.fresh else member, sight.trouble)
     match member.stage:
         case "downloading" | "restoring":
             return _at_work(case)
@@ -80,7 +79,7 @@ def _at_work(case: Case) -> Step:
         case Verdict.LOOKING:
             return steps.looking(member)
         case Verdict.RUNNING if row is not None:
-            return steps.at_work(adopted(member, row), run.now, f"{row.verb} is in progress")
+            return steps.at_work(steps.adopted(member, row), run.now, f"{row.verb} is in progress")
         case Verdict.SUCCEEDED:
             return _have(case) if member.stage == "downloading" else _restored(case)
         case Verdict.FAILED if row is not None:
@@ -100,9 +99,9 @@ def _left(member: Member) -> str:
 def _if_safe(step: Plan | Submit, case: Case) -> Step:
     """The last look before anything is sent: a restore that has not begun finds none of its tables on any replica."""
     member = step.member
-    busy = busy_sidecar(case.scene, case.state)
+    busy = steps.busy_sidecar(case.scene, case.state)
     if busy:
-        return Hold("SidecarBusy", busy, 2.0, unsent(member), Patience.BUSY)
+        return Hold("SidecarBusy", busy, 2.0, steps.unsent(member), Patience.BUSY)
     if member.stage == "downloading" or member.begun:
         return step
     if not _is_read(case):
@@ -110,7 +109,7 @@ def _if_safe(step: Plan | Submit, case: Case) -> Step:
     short = [pod for pod, seen in case.scene.survey.items() if len(seen.live or ()) < case.state.live.get(pod, 0)]
     if short:
         said = f"{short[0]} lists fewer tables than when they were checked"
-        return Hold("TablesNotListed", f"{member.label}: {said}", 5.0, unsent(member), Patience.ABSENT)
+        return Hold("TablesNotListed", f"{member.label}: {said}", 5.0, steps.unsent(member), Patience.ABSENT)
     found = existing(case.scene, member.shard, case.sight.archived or ())
     return End("Refused", exists(member.label, found)) if found else step
 
@@ -173,7 +172,7 @@ def _is_read(case: Case) -> bool:
 
 
 def _unread(case: Case) -> Hold:
-    member = unsent(case.member) if case.run.fresh else case.member
+    member = steps.unsent(case.member) if case.run.fresh else case.member
     message = f"{member.label}: the tables of {case.recorded.archive} can't be read now"
     return Hold("ArchiveNotReadable", message, 5.0, member, Patience.ABSENT)
 
@@ -205,18 +204,14 @@ def refusal(recorded: Recorded, label: str) -> str:
     return ""
 
 
-def unread(recorded: Recorded, sight: Sight) -> str:
-    """What the store does not show of the archive now, perhaps in an outage; empty when all is read."""
-    remote = sight.remote_copy(recorded.archive)
-    problems = remote_problems(remote, sight.archived or ()) if remote is not None and not remote.broken else []
-    return f"{recorded.archive}: {problems[0]}" if problems else ""
+def unread(remote: Archive, tables: Sequence[Table]) -> str:
+    """What the store does not show of a listed archive now, perhaps in an outage; empty when all is read."""
+    problems = [] if remote.broken else remote_problems(remote, tables)
+    return f"{remote.name}: {problems[0]}" if problems else ""
 
 
-def whole(recorded: Recorded, sight: Sight) -> list[str]:
+def whole(recorded: Recorded, remote: Archive, tables: Sequence[Table]) -> list[str]:
     """What speaks against the remote archive being the recorded one, unharmed; empty when nothing does."""
-    remote, tables = sight.remote_copy(recorded.archive), sight.archived or ()
-    if remote is None:
-        return [f"{recorded.archive} is not in the sidecar's remote list"]
     if remote.broken:
         return [f"{recorded.archive} is {remote.broken}"]
     problems = []

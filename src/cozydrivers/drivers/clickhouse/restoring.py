@@ -11,12 +11,12 @@ from cozydrivers.drivers.base import Failed, Intent, Outcome, Patience, RestoreR
 from cozydrivers.drivers.clickhouse import act, record, restore
 from cozydrivers.drivers.clickhouse.advance import carry_out
 from cozydrivers.drivers.clickhouse.backing_up import absent
-from cozydrivers.drivers.clickhouse.backup import busy_sidecar
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, mark_of
 from cozydrivers.drivers.clickhouse.look import PROOF, Eyes, Scene, Sight, Wanted, at_work, resting, survey
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of
 from cozydrivers.drivers.clickhouse.record import Recorded
+from cozydrivers.drivers.clickhouse.steps import busy_sidecar
 from cozydrivers.errors import InvalidInput
 
 _SURVEYED = {Verdict.PLANNED, Verdict.SEND, Verdict.LOST, Verdict.NOT_FOUND}
@@ -123,18 +123,19 @@ async def _check_archive(
         return None, Failed("Refused", refused)
     member = _member(run, entry, place)
     sight = await resting(eyes, member, Wanted(lists=True, archived=True))
-    if sight.trouble or not sight.remote_copy(entry.archive):
+    remote, tables = sight.remote_copy(entry.archive), sight.archived or ()
+    if sight.trouble or remote is None:
         return None, _unlisted(run, place, entry, sight)
-    unread = restore.unread(entry, sight)
+    unread = restore.unread(remote, tables)
     if unread:
         return None, absent("ArchiveNotReadable", f"{place.label}: {unread}")
-    problems = restore.whole(entry, sight)
+    problems = restore.whole(entry, remote, tables)
     if problems:
         return None, Failed("Refused", f"{place.label}: {'; '.join(problems)}")
-    found = restore.existing(Scene(survey=seen), entry.shard, sight.archived or ())
+    found = restore.existing(Scene(survey=seen), entry.shard, tables)
     if found:
         return None, Failed("Refused", restore.exists(place.label, found))
-    nothing = not restore.to_restore(entry, sight.archived or ())  # the server calls an empty pattern an error
+    nothing = not restore.to_restore(entry, tables)  # the server calls an empty pattern an error
     return member.model_copy(update={"stage": "restored"}) if nothing else member, None
 
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chbackup import poll_delay
+from chbackup import Action, poll_delay
 from cozydrivers.drivers.base import EndReason, Patience
-from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member
+from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State
 from cozydrivers.drivers.clickhouse.following import Rows, quietened
+from cozydrivers.drivers.clickhouse.look import Scene
 
 MAX_ATTEMPTS = 3
 
@@ -74,9 +75,37 @@ def unreachable(member: Member, trouble: str) -> Hold:
     return Hold("SidecarUnreachable", f"{member.label}: {trouble}", 5.0, member, Patience.ABSENT)
 
 
+def busy_sidecar(scene: Scene, state: State | None = None) -> str:
+    """What runs on any sidecar of the storage path, or which one can't be asked; empty when all are idle.
+
+    What the run itself has going on another shard does not count.
+    """
+    own = {member.submission.operation_id for member in state.members} - {""} if state else set()
+    for pod, sight in scene.survey.items():
+        if sight.trouble:
+            return sight.trouble
+        row = next((row for row in sight.rows.all or () if row.running and row.operation_id not in own), None)
+        if row is not None:
+            return f"the sidecar of {pod} is busy with: {row.command}"
+    return "" if scene.survey else "the sidecars have not been asked yet"
+
+
+def unsent(member: Member) -> Member:
+    """The member before its submission, where that is `sending` in the very call that could have sent it."""
+    if member.submission.state != "sending":
+        return member
+    return member.submitted(state="planned")
+
+
+def adopted(member: Member, row: Action) -> Member:
+    """The member with the row that was found for it."""
+    sent = member.submitted(state="sent", operation_id=row.operation_id, quiet_since=None)
+    return sent.model_copy(update={"begun": True})
+
+
 def sought(member: Member) -> Member:
     """The member whose submission may or may not have arrived: it is looked for, and not sent again under its name."""
-    return member.model_copy(update={"submission": member.submission.model_copy(update={"state": "sought"})})
+    return member.submitted(state="sought")
 
 
 def looking(member: Member) -> Hold:

@@ -1,18 +1,23 @@
 """`POST /backup/actions`: command lines, and the inputs that end the process."""
 
 import json
+import re
 import shlex
 from typing import Any
 
 from ._answers import LOCKED, Answer, Refusal, Request, json_lines
 from ._commands import COMMANDS, read_arguments
-from ._housekeeping import delete
+from ._housekeeping import delete_by_command
 from ._listing import list_archives
 from ._pod import Pod
 from ._timeline import OperationError, ProcessExit, Steps
-from ._watch import start_watch
+from ._watch import watch_by_command
 from ._writes import CLEANERS, WORK, finish, kill_row, with_refresh
 
+SECRETS = (
+    "PASSWORD|SECRET|TOKEN|CREDENTIAL|SAS|CONNECTION_STRING|(?:ACCESS|ACCOUNT|PRIVATE|SSE|CUSTOMER|ENCRYPTION)_KEY"
+)
+SECRET_ENV = re.compile(rf"(--?env(?:ironment-override)?[= ]\w*(?:{SECRETS})\w*=)[^\s'\"]+", re.IGNORECASE)
 RUN_LATER = {*COMMANDS, "list"}
 
 
@@ -37,14 +42,20 @@ async def _run_line(pod: Pod, line: str) -> tuple[str, str]:
     if not arguments:
         raise ConnectionResetError("the handler panicked")
     verb, *rest = arguments
+    command = _masked(command) if pod.version.since(2, 7, 3) else command
     if verb in RUN_LATER and (verb in pod_commands(pod)):
         _run_later(pod, command, verb, rest)
         return "acknowledged", command
     if verb == "watch":
-        _watch(pod, command, rest)
+        watch_by_command(pod, command, rest)
         return "acknowledged", command
     await _run_now(pod, command, verb, rest)
     return "success", command
+
+
+def _masked(command: str) -> str:
+    """Hide the values of `--env` whose names sound like secrets."""
+    return SECRET_ENV.sub(r"\1[MASKED]", command)
 
 
 def pod_commands(pod: Pod) -> set[str]:
@@ -82,33 +93,34 @@ def _refuse_when_locked(pod: Pod, command: str) -> None:
 
 def _run_later(pod: Pod, command: str, verb: str, arguments: list[str]) -> None:
     _refuse_when_locked(pod, command)
-    row = pod.new_row(command)
-    deaf = pod.version.since(2, 1, 0) and not pod.version.since(2, 8, 1)
-    pod.run(row, _work(pod, verb, arguments), deaf=deaf)
+    steps = _work(pod, verb, arguments)
+    if pod.skips(verb):
+        pod.storage.timeline.start(steps, lambda error: pod.die() if isinstance(error, ProcessExit) else None)
+    else:
+        deaf = pod.version.since(2, 1, 0) and not pod.version.since(2, 8, 1)
+        pod.run(pod.new_row(command), steps, deaf=deaf)
 
 
 def _work(pod: Pod, verb: str, arguments: list[str]) -> Steps:
     if verb == "list":
         yield from list_archives(pod, arguments[0] if arguments else "")
         return
+    if any(_spoils_config(item) for item in arguments):
+        yield 0.01
+        raise ProcessExit
     options = read_arguments(verb, arguments)
     if options.help:
         return
     if verb in {"rebase", "rebalance"} and not options.name:
         raise ProcessExit
     if not options.name and verb.startswith("create"):
-        options = read_arguments(verb, [*arguments, pod.now.strftime("%Y-%m-%dT%H-%M-%S")])
-    if not options.name:
-        raise OperationError("backupName is required")
+        options = read_arguments(verb, [*arguments, pod.local_now.strftime("%Y-%m-%dT%H-%M-%S")])
     yield from with_refresh(pod, verb, WORK[verb](pod, options))
 
 
-def _watch(pod: Pod, command: str, arguments: list[str]) -> None:
-    _refuse_when_locked(pod, command)
-    names = {
-        flag.lstrip("-").replace("-", "_"): value for flag, _, value in (item.partition("=") for item in arguments)
-    }
-    start_watch(pod, command, names)
+def _spoils_config(argument: str) -> bool:
+    """Whether an argument sets a number to what is none, which the server does not survive."""
+    return re.fullmatch(r"--env=\w+_(?:PORT|SIZE|CONCURRENCY)=\D*", argument) is not None
 
 
 async def _run_now(pod: Pod, command: str, verb: str, arguments: list[str]) -> None:
@@ -140,7 +152,9 @@ async def _delete(pod: Pod, command: str, arguments: list[str]) -> None:
     force = rest != arguments and pod.version.since(2, 8, 1)
     row = pod.new_row(command)
     steps = (
-        _exit() if len(rest) < 2 or rest[0] not in {"local", "remote"} else delete(pod, rest[0], rest[1], force=force)
+        _exit()
+        if len(rest) < 2 or rest[0] not in {"local", "remote"}
+        else delete_by_command(pod, rest[0], rest[1], force=force)
     )
     await finish(pod, row, steps, command)
 

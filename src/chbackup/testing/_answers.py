@@ -13,6 +13,7 @@ JSON_HEADERS = {
     "Cache-Control": "no-store, no-cache, must-revalidate",
     "Pragma": "no-cache",
 }
+ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 LOCKED = "another operation is currently running"
 
 
@@ -68,15 +69,15 @@ def first(parameters: Mapping[str, list[str]], *names: str) -> str:
     return next((parameters[name][0] for name in names if name in parameters), "")
 
 
-def dump(document: Mapping[str, Any]) -> str:
-    """Write one JSON object as the server does, on one line."""
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def dump(documents: Iterable[Mapping[str, Any]]) -> bytes:
+    """Write JSON objects as the server does, one per line."""
+    text = "".join(f"{ENCODE(document)}\n" for document in documents)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e").encode()
 
 
 def json_lines(version: Version, documents: Iterable[Mapping[str, Any]], status: int = 200) -> Answer:
     """Answer with one object per line; nothing at all for an empty list."""
-    body = "".join(dump(document) + "\n" for document in documents).encode()
+    body = dump(documents)
     headers = dict(JSON_HEADERS)
     if not version.since(2, 6, 6):
         headers["Content-Length"] = str(len(body))
@@ -86,7 +87,7 @@ def json_lines(version: Version, documents: Iterable[Mapping[str, Any]], status:
 def error_answer(status: int, operation: str, error: str) -> Answer:
     """Answer with an error: JSON, whatever the content type says."""
     document = {"status": "error", "operation": operation, "error": error}
-    body = dump({key: value for key, value in document.items() if value or key != "operation"}).encode() + b"\n"
+    body = dump([{key: value for key, value in document.items() if value or key != "operation"}])
     return Answer(status, {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(body))}, body)
 
 

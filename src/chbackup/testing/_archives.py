@@ -77,7 +77,9 @@ class ResumeState:
 class Archive:
     """An archive in one place, in whatever state. Tests may read it and damage it.
 
-    `modified` is the folder's time, or that of the last upload.
+    `modified` is the folder's time, or that of the last upload. `damage` says what is wrong with a `metadata.json` that
+    is there: `unopenable`, `unreadable`, `garbage`, or `null`, which is listed without a name; a `stray` is an object
+    that is no archive at all.
     """
 
     name: str
@@ -104,7 +106,7 @@ class Archive:
         self.metadata, self.damage = None, ""
 
     def spoil_metadata(self, content: str = "garbage") -> None:
-        """Replace `metadata.json` by garbage, or by `null`: the latter is listed without a name."""
+        """Put something else in the place of `metadata.json`; see `damage`."""
         self.damage = content
 
     def remove_object(self, key: str) -> None:

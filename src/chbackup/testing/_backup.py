@@ -5,11 +5,14 @@ from dataclasses import replace
 
 from ._archives import Archive, Metadata, ResumeState, TableFile, part_key, table_key
 from ._clickhouse import Table
+from ._listing import GARBAGE
 from ._options import Options
+from ._pids import drop_pid_file, pid_locked
 from ._pod import Pod, require_clickhouse, require_s3
 from ._retention import keep_local, keep_remote
 from ._timeline import Cancelled, OperationError, Steps
 
+NO_FILE = "metadata.json: no such file or directory"
 LOCAL_PATH = "/var/lib/clickhouse/backup"
 UPLOAD_ERROR = (
     "one of upload table go-routine return error: uploadTableData: "
@@ -17,12 +20,9 @@ UPLOAD_ERROR = (
 )
 
 
+@pid_locked("create")
 def create(pod: Pod, options: Options) -> Steps:
     """Freeze the tables into a local archive; its `metadata.json` comes last. One that is killed stays broken."""
-    if not options.name:
-        raise OperationError("backupName is required")
-    if len(options.name) > 233:
-        raise OperationError(f"open /tmp/clickhouse-backup.{options.name}.pid: file name too long")
     yield from require_clickhouse(pod)
     selected = [pod.tables.get(name) for name in options.select(pod.tables.names())]
     tables = [table for table in selected if table]
@@ -85,6 +85,7 @@ def _local_metadata(archive: Archive, required: str) -> Metadata:
     return Metadata(archive.modified, tuple(archive.tables), data_size, sum(file.size for file in files), 0, required)
 
 
+@pid_locked("upload")
 def upload(pod: Pod, options: Options) -> Steps:
     """Send a local archive part by part, then the tables' json, then `metadata.json`.
 
@@ -102,21 +103,19 @@ def upload(pod: Pod, options: Options) -> Steps:
     remote.metadata = _remote_metadata(local.metadata, files, base)
     remote.damage, remote.modified = "", pod.now
     keep_remote(pod)
-    keep_local(pod, uploaded=options.name)
+    keep_local(pod, uploaded=True)
     if options.delete_source:
         pod.local.pop(options.name, None)
 
 
 def _local_source(pod: Pod, name: str) -> Archive:
-    if not name:
-        raise OperationError("backupName is required")
-    if name not in pod.local:
+    if name not in pod.local or pod.local[name].damage == "null":
         raise OperationError(f"can't find local backup: backup '{name}' is not found")
     if name in pod.remote and not pod.settings.use_resumable_state:
         raise OperationError(f"'{name}' already exists on remote storage")
     local = pod.local[name]
     if not local.good:
-        reason = f"ReadBackupMetadataLocal: open {name}/metadata.json: no such file or directory"
+        reason = f"json.Unmarshal: {GARBAGE}" if local.damage else f"ReadBackupMetadataLocal: open {name}/{NO_FILE}"
         raise OperationError(f"b.ReadBackupMetadataLocal return error: {reason}")
     return local
 
@@ -135,7 +134,8 @@ def _resume_state(pod: Pod, local: Archive, options: Options) -> ResumeState:
     state = local.upload_state
     stale = pod.version.since(2, 8, 1) and local.name not in pod.remote
     if state is None or state.parameters != options.state or stale:
-        state = local.upload_state = ResumeState(options.state)
+        state = ResumeState(options.state)
+    local.upload_state = state if pod.settings.use_resumable_state else None
     return state
 
 
@@ -189,6 +189,9 @@ def _remote_metadata(local: Metadata, files: list[TableFile], base: Archive | No
 
 
 def create_remote(pod: Pod, options: Options) -> Steps:
-    """Create, then upload under the same row."""
-    yield from create(pod, options)
-    yield from upload(pod, options)
+    """Create, then upload under the same row. Its end removes the pid file of the name, be it another's."""
+    try:
+        yield from create(pod, options)
+        yield from upload(pod, options)
+    finally:
+        drop_pid_file(pod, options.name)

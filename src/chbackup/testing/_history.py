@@ -31,8 +31,8 @@ class Row:
         """Write the row's end."""
         self.status, self.error, self.finish = status, error, now
 
-    def document(self) -> dict[str, str]:
-        """Return the row as JSON, empty fields left out."""
+    def document(self, stamp: Callable[[datetime], str]) -> dict[str, str]:
+        """Return the row as JSON, times written by `stamp`, empty fields left out."""
         fields = {
             "command": self.command,
             "status": self.status,
@@ -80,8 +80,3 @@ class History:
         finished = [row for row in self.rows if not row.running]
         surplus = finished[: max(0, len(finished) - self._limit)] if self._limit else []
         self.rows = [row for row in self.rows if row not in surplus] if surplus else self.rows
-
-
-def stamp(moment: datetime) -> str:
-    """Write a time as the server does: local, no zone, whole seconds."""
-    return moment.isoformat(" ", "seconds")

@@ -1,18 +1,24 @@
 """The lists of archives, as `/backup/list` prints them."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ._archives import Archive, Metadata
-from ._history import stamp
 from ._pod import Pod
+from ._timeline import Steps
+from ._zone import in_zone, zero_date
 
-ZERO_DATE = "0001-01-01 00:00:00"
-BROKEN_REMOTE = "broken (can't stat metadata.json)"
-BAD_REMOTE = "broken (bad metadata.json)"
+Result = TypeVar("Result")
+BROKEN_REMOTE = {"unopenable": "can't open", "unreadable": "can't read", "garbage": "bad"}
 BROKEN_LOCAL = "broken metadata.json not found"
-BAD_LOCAL = "parse metadata.json error: invalid character 'o' in literal null (expecting 'u')"
+GARBAGE = "invalid character 'o' in literal null (expecting 'u')"
+BAD_LOCAL = f"parse metadata.json error: {GARBAGE}"
+
+
+def collect(steps: Generator[float, None, Result], keep: Callable[[Result], None]) -> Steps:
+    """Hand the result of steps on."""
+    keep((yield from steps))
 
 
 def list_archives(pod: Pod, where: str) -> Generator[float, None, list[dict[str, Any]]]:
@@ -38,7 +44,8 @@ def remote_rows(pod: Pod) -> Generator[float, None, list[dict[str, Any]]]:
     if pod.settings.remote_storage == "none" or not (yield from reachable(pod)):
         return []
     refresh_cache(pod)
-    archives = sorted(pod.remote.values(), key=lambda archive: (_upload_date(archive), archive.name))
+    archives = [archive for archive in pod.remote.values() if archive.name not in pod.faults.unlisted]
+    archives.sort(key=lambda archive: (_upload_date(archive), archive.name))
     return [_remote_row(pod, archive) for archive in archives]
 
 
@@ -74,34 +81,54 @@ def _upload_date(archive: Archive) -> datetime:
 
 def _local_row(pod: Pod, archive: Archive) -> dict[str, Any]:
     if archive.damage == "null":
-        return _empty_row(pod, "local", "", ZERO_DATE, "")
+        return _empty_row(pod, "local", "", datetime.min, "")
     if archive.metadata and not archive.damage:
         return _row(pod, archive.name, archive.metadata, "local", archive.metadata.tags)
     desc = BAD_LOCAL if archive.damage else BROKEN_LOCAL
-    return _empty_row(pod, "local", archive.name, stamp(archive.modified), desc)
+    return _empty_row(pod, "local", archive.name, archive.modified, desc)
 
 
 def _remote_row(pod: Pod, archive: Archive) -> dict[str, Any]:
     if archive.name in pod.cache:
         return _row(pod, archive.name, pod.cache[archive.name], "remote", "tar, regular")
     if archive.damage == "null":
-        return _empty_row(pod, "remote", "", ZERO_DATE, "")
-    return _empty_row(pod, "remote", archive.name, ZERO_DATE, BAD_REMOTE if archive.damage else BROKEN_REMOTE)
+        return _empty_row(pod, "remote", "", datetime.min, "")
+    return _empty_row(pod, "remote", archive.name, datetime.min, broken_remote(archive))
 
 
-def _empty_row(pod: Pod, location: str, name: str, created: str, desc: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name, "created": created, "metadata_size": 0, "location": location, "required": ""}
-    row["desc"] = desc
-    return _by_version(pod, row)
+def broken_remote(archive: Archive) -> str:
+    """Say why a remote archive is broken."""
+    reason = BROKEN_REMOTE.get(archive.damage, "can't stat")
+    return f"broken ({reason} metadata.json)"
+
+
+def _empty_row(pod: Pod, location: str, name: str, created: datetime, desc: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, "created": _created(pod, created), "metadata_size": 0}
+    return _by_version(pod, row | {"location": location, "required": "", "desc": desc})
+
+
+def _created(pod: Pod, moment: datetime) -> str:
+    """Write a date: in the server's zone since 2.6.29, before in UTC."""
+    zone = pod.settings.tz if pod.version.since(2, 6, 29) else "UTC"
+    return zero_date(zone) if moment == datetime.min else in_zone(moment, zone).isoformat(" ", "seconds")
 
 
 def _row(pod: Pod, name: str, metadata: Metadata, location: str, desc: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name, "created": stamp(metadata.created), "size": metadata.size}
-    row |= {"data_size": metadata.data_size, "metadata_size": metadata.metadata_size}
-    row |= {"compressed_size": metadata.compressed_size, "location": location}
-    row |= {"required": metadata.required, "desc": desc}
-    optional = ("size", "data_size", "compressed_size")
-    return _by_version(pod, {key: value for key, value in row.items() if value or key not in optional})
+    row: dict[str, Any] = {
+        "name": name,
+        "created": _created(pod, metadata.created),
+        "size": metadata.size,
+        "data_size": metadata.data_size,
+        "metadata_size": metadata.metadata_size,
+        "compressed_size": metadata.compressed_size,
+        "location": location,
+        "required": metadata.required,
+        "desc": desc,
+    }
+    for key in ("size", "data_size", "compressed_size"):
+        if not row[key]:
+            del row[key]
+    return _by_version(pod, row)
 
 
 def _by_version(pod: Pod, row: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 
 COMMANDS = (
     "create",
@@ -42,17 +43,17 @@ class Metrics:
         """Count the start of a command."""
         if command in COMMANDS:
             for name in (command, *PHASES.get(command, ())):
-                self.values[f"last_{name}_start"] = now.timestamp()
+                self.values[f"last_{name}_start"] = _seconds(now)
 
     def end(self, command: str, now: datetime, seconds: float, error: Exception | None) -> None:
-        """Count the end of a command."""
+        """Count the end of a command; for its phases the server writes when it began."""
         if command not in COMMANDS:
             return
         outcome = "failed" if error else "successful"
         self.values[f"{outcome}_{command}s"] = self.values.get(f"{outcome}_{command}s", 0) + 1
-        self.values[f"last_{command}_duration"] = seconds * 1e9
         for name in (command, *PHASES.get(command, ())):
-            self.values[f"last_{name}_finish"] = now.timestamp()
+            self.values[f"last_{name}_duration"] = seconds * 1e9
+            self.values[f"last_{name}_finish"] = _seconds(now) if name == command else _seconds(now) - seconds
             self.values[f"last_{name}_status"] = STATUS_FAILED if error else STATUS_SUCCESS
 
     def text(self, gauges: Mapping[str, float], commands: Sequence[str]) -> str:
@@ -74,8 +75,20 @@ def _times(commands: Sequence[str]) -> list[str]:
 def _metric(name: str, value: float) -> str:
     full = f"clickhouse_backup_{name}"
     kind = "counter" if name.startswith(("failed_", "successful_")) else "gauge"
-    number = f"{value:g}" if abs(value) < 1e6 else f"{value:.16g}"
-    return f"# HELP {full} {_help(name)}\n# TYPE {full} {kind}\n{full} {number}\n"
+    return f"# HELP {full} {_help(name)}\n# TYPE {full} {kind}\n{full} {_number(value)}\n"
+
+
+def _number(value: float) -> str:
+    """Write a number as Go does: as short as it can be, with an exponent from a million on."""
+    if abs(value) < 1e6:
+        return repr(float(value)).removesuffix(".0")
+    digits = format(Decimal(repr(value)).normalize(), "e")
+    mantissa, _, exponent = digits.partition("e")
+    return f"{mantissa}e{int(exponent):+03d}"
+
+
+def _seconds(moment: datetime) -> float:
+    return float(int(moment.replace(tzinfo=UTC).timestamp()))
 
 
 def _help(name: str) -> str:

@@ -32,9 +32,8 @@ class Options:
         return sorted(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 
     def wants(self, table: str, partition: str) -> bool:
-        """Whether a partition is asked for: none named means all, `db.table:id` means that table's only."""
-        wanted = [item for text in self.partitions for item in text.split(",")]
-        return not wanted or any(_names(item, table, partition) for item in wanted)
+        """Whether a partition is asked for: none named means all, `db.table:id,id` means that table's only."""
+        return not self.partitions or any(_names(text, table, partition) for text in self.partitions)
 
     def target(self, table: str) -> str:
         """Return the name under which a table is restored."""
@@ -42,6 +41,6 @@ class Options:
         return f"{dict(self.databases).get(database, database)}.{dict(self.renames).get(name, name)}"
 
 
-def _names(item: str, table: str, partition: str) -> bool:
-    where, colon, what = item.rpartition(":")
-    return what == partition and (not colon or where == table)
+def _names(text: str, table: str, partition: str) -> bool:
+    where, colon, what = text.partition(":")
+    return partition in (what if colon else text).split(",") and (not colon or where == table)

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 
 from ._archives import Archive, FakeStorage, Metadata
 from ._clickhouse import Tables
+from ._faults import Faults
 from ._history import CANCEL, ERROR, SUCCESS, History, Row
 from ._metrics import Metrics
-from ._settings import Durations, Faults, Settings, Version
+from ._settings import Durations, Settings, Version
 from ._timeline import Cancelled, Job, OperationError, ProcessExit, Steps
+from ._zone import in_zone
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Pod:
     callbacks: list[Callback] = field(default_factory=list)
     history: History = field(default_factory=History)
     metrics: Metrics = field(default_factory=Metrics)
+    pids: dict[str, str] = field(default_factory=dict)
+    macros: dict[str, str] = field(default_factory=dict)
     processes: int = 0
     operations: int = 0
     resuming: Job | None = None
@@ -50,8 +54,17 @@ class Pod:
 
     @property
     def now(self) -> datetime:
-        """The server's wall clock: naive local time."""
+        """The time, naive and in UTC."""
         return self.started + timedelta(seconds=self.storage.timeline.time)
+
+    @property
+    def local_now(self) -> datetime:
+        """The wall clock in the server's own zone."""
+        return in_zone(self.now, self.settings.tz)
+
+    def stamp(self, moment: datetime) -> str:
+        """Write a time as the server does: in its own zone without naming it, in whole seconds."""
+        return in_zone(moment, self.settings.tz).isoformat(" ", "seconds")
 
     @property
     def remote(self) -> dict[str, Archive]:
@@ -63,9 +76,14 @@ class Pod:
         """Whether a further operation is refused."""
         return self.history.busy and not self.settings.api_allow_parallel
 
+    def skips(self, command: str) -> bool:
+        """Whether a command leaves no row: a setting since 2.7.0."""
+        return self.version.since(2, 7, 0) and command in self.settings.api_backup_actions_skip_commands.split(",")
+
     def boot(self) -> None:
         """Begin a process: nothing in memory."""
         self.alive = True
+        self.pids.clear()  # those of a killed process are left, and harmless
         self.processes += 1
         limit = self.settings.status_history_size if self.version.since(2, 8, 1) else 0
         self.history, self.metrics = History(limit), Metrics()
@@ -165,6 +183,11 @@ def s3_error(pod: Pod, request: str) -> str:
     """Say in the words of the AWS SDK why a request failed."""
     if pod.faults.s3 == "denied":
         return "https response error StatusCode: 403, RequestID: , HostID: , api error AccessDenied: Access Denied"
+    if pod.faults.s3 == "no_bucket":
+        return (
+            "https response error StatusCode: 404, RequestID: , HostID: , "
+            "api error NoSuchBucket: The specified bucket does not exist"
+        )
     return (
         "exceeded maximum number of attempts, 3, https response error StatusCode: 0, RequestID: , HostID: , "
         f"request send failed, {request}: dial tcp 127.0.0.1:9000: connect: connection refused"

@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from ._archives import Archive, Metadata, ResumeState, TableFile, part_key
-from ._backup import LOCAL_PATH
+from ._backup import LOCAL_PATH, NO_FILE
 from ._clickhouse import Part, Table
-from ._listing import reachable, refresh_cache
+from ._listing import GARBAGE, broken_remote, reachable, refresh_cache
 from ._options import Options
+from ._pids import drop_pid_file, pid_locked
 from ._pod import Pod, require_clickhouse, require_s3
 from ._timeline import Cancelled, OperationError, Steps
 
@@ -21,11 +22,10 @@ class AlreadyExistsError(OperationError):
     """A local archive of that name is there: the end of download, no obstacle to restore_remote."""
 
 
+@pid_locked("download", "CheckAndCreatePidFile: ")
 def download(pod: Pod, options: Options) -> Steps:
     """Fetch an archive, and for an increment the parts of its bases; `metadata.json` comes last."""
     yield from require_clickhouse(pod)
-    if not options.name:
-        raise OperationError("select backup for download")
     _refuse_local(pod, options.name)
     known = yield from _remote_metadata(pod, options)
     remote = pod.remote.get(options.name) or Archive(options.name, pod.now)
@@ -35,6 +35,7 @@ def download(pod: Pod, options: Options) -> Steps:
     files = [_table_file(pod, remote, name) for name in names]
     for file in files:
         yield from _fetch_table(pod, remote, local, file, options, len(files))
+    local.tables = {file.full_name: local.tables[file.full_name] for file in files}
     local.metadata = _local_metadata(known, local)
 
 
@@ -101,6 +102,7 @@ def _fetch_part(pod: Pod, remote: Archive, local: Archive, file: TableFile, part
         return
     yield seconds
     yield from require_s3(pod, f"{DOWNLOAD_ERROR}: operation error S3: GetObject", f'Get "{key}"')
+    yield from _require_space(pod, key)
     if part.name in file.required:
         local.parts[key] = yield from _from_base(pod, remote, file, part)
     elif key in remote.parts:
@@ -109,6 +111,13 @@ def _fetch_part(pod: Pod, remote: Archive, local: Archive, file: TableFile, part
         yield 35.0
         raise OperationError(f"{DOWNLOAD_ERROR}: key not found: {pod.path}/{remote.name}/{key}")
     state.done.add(key)
+
+
+def _require_space(pod: Pod, key: str) -> Steps:
+    """Give up on a full disk after the server's retries."""
+    if pod.faults.disk_full:
+        yield 35.0
+        raise OperationError(f"{DOWNLOAD_ERROR}: write {LOCAL_PATH}/{key}: no space left on device")
 
 
 def _from_base(pod: Pod, archive: Archive, file: TableFile, part: Part) -> Generator[float, None, Part]:
@@ -132,8 +141,7 @@ def _require_base(pod: Pod, name: str) -> Archive:
         raise OperationError(f"{error} not found on remote storage")
     base = pod.remote[name]
     if not base.good and name not in pod.cache and pod.version.since(2, 8, 0):
-        reason = "bad" if base.damage else "can't stat"
-        raise OperationError(f"{error} is broken ({reason} metadata.json) on remote storage")
+        raise OperationError(f"{error} is {broken_remote(base)} on remote storage")
     return base
 
 
@@ -148,16 +156,21 @@ def _hang() -> Steps:
 
 def _local_metadata(known: Metadata | None, local: Archive) -> Metadata:
     size = sum(file.remote_size for file in local.tables.values())
-    data = sum(part.size for part in local.parts.values() if part.rows)
+    keys = {part_key(file.full_name, part) for file in local.tables.values() for part in file.parts.values()}
+    data = sum(part.size for key, part in local.parts.items() if part.rows and key in keys)
     if known is None:
         return Metadata(datetime.min, tags="")
     return Metadata(known.created, tuple(local.tables), data, size, 0, known.required)
 
 
+@pid_locked("restore", "pidlock.CheckAndCreatePidFile: ")
 def restore(pod: Pod, options: Options) -> Steps:
     """Drop the tables of the archive, recreate them and attach its parts; `data` alone only attaches."""
     yield from require_clickhouse(pod)
     archive = _local_archive(pod, options.name)
+    if not archive.tables:
+        _accept_empty(pod, options.name)
+        return
     files = [archive.tables[name] for name in options.select(archive.tables)]
     if not files and options.tables:
         text = f"not found schemas by {options.tables} in {options.name}"
@@ -171,11 +184,20 @@ def restore(pod: Pod, options: Options) -> Steps:
         _attach_all(pod, archive, files, options, replace=options.data and not options.schema)
 
 
+def _accept_empty(pod: Pod, name: str) -> None:
+    if not pod.settings.allow_empty_backups:
+        hint = "if you need it, you can setup `allow_empty_backups: true` in `general` config section"
+        raise OperationError(f"'{name}' doesn't contains tables for restore, {hint}")
+
+
 def _local_archive(pod: Pod, name: str) -> Archive:
     archive = pod.local.get(name)
-    if archive is None or not archive.good:
-        path = f"{LOCAL_PATH}/{name}/metadata.json"
-        raise OperationError(f"read backup metadata file: open {path}: no such file or directory")
+    if archive is None or not (archive.metadata or archive.damage):
+        raise OperationError(f"read backup metadata file: open {LOCAL_PATH}/{name}/{NO_FILE}")
+    if archive.damage == "null":
+        return Archive(name, archive.modified)
+    if archive.damage:
+        raise OperationError(f"unmarshal backup metadata: {GARBAGE}")
     return archive
 
 
@@ -205,8 +227,7 @@ def _attach_all(pod: Pod, archive: Archive, files: list[TableFile], options: Opt
         parts = [part for part in file.parts.values() if options.wants(file.full_name, part.partition)]
         _check_parts(archive, file, parts)
         if replace and options.partitions:
-            gone = {part.partition for part in parts}
-            table.parts = [part for part in table.parts if part.partition not in gone]
+            table.parts = [part for part in table.parts if not options.wants(file.full_name, part.partition)]
         for part in parts:
             table.attach(part.partition, part.rows)
 
@@ -224,9 +245,16 @@ def _check_parts(archive: Archive, file: TableFile, parts: list[Part]) -> None:
 def restore_remote(pod: Pod, options: Options) -> Steps:
     """Download, then restore. A local archive of that name, however old, is taken instead of the remote one."""
     try:
+        yield from _download_first(pod, options)
+        yield from restore(pod, options)
+    finally:
+        drop_pid_file(pod, options.name)
+
+
+def _download_first(pod: Pod, options: Options) -> Steps:
+    try:
         yield from download(pod, options)
     except AlreadyExistsError:
         pass
     except OperationError as error:
         raise OperationError(f"RestoreFromRemote Download: {error}") from None
-    yield from restore(pod, options)

@@ -4,14 +4,15 @@ from ._archives import Archive
 from ._pod import Pod
 
 
-def keep_local(pod: Pod, *, uploaded: str = "") -> None:
-    """Delete the oldest local archives beyond the configured number; -1 deletes what was just uploaded."""
+def keep_local(pod: Pod, *, uploaded: bool = False) -> None:
+    """Delete the oldest local archives beyond the configured number; -1 keeps the last until it is uploaded."""
     limit = pod.settings.backups_to_keep_local
-    if limit < 0:
-        pod.local.pop(uploaded, None)
-    elif limit:
-        for archive in sorted(pod.local.values(), key=lambda archive: archive.created)[:-limit]:
-            del pod.local[archive.name]
+    if limit == 0:
+        return
+    kept = limit if limit > 0 else int(not uploaded)
+    newest_first = sorted(pod.local.values(), key=lambda archive: archive.created, reverse=True)
+    for archive in newest_first[kept:]:
+        del pod.local[archive.name]
 
 
 def keep_remote(pod: Pod) -> None:

@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from . import _actions, _reads, _watch, _writes
+from . import _actions, _reads, _tables, _watch, _writes
 from ._answers import Answer, Refusal, Request, error_answer, unauthorized
 from ._pod import Pod
 
@@ -52,8 +52,8 @@ ROUTES = (
     Route("/backup/version", (GET, HEAD), _reads.version, (2, 5, 9)),
     Route("/backup/kill", (POST, GET), _writes.kill),
     Route("/backup/watch", (POST, GET), _watch.watch),
-    Route("/backup/tables", (GET,), _reads.tables),
-    Route("/backup/tables/all", (GET,), _reads.tables),
+    Route("/backup/tables", (GET,), _tables.tables),
+    Route("/backup/tables/all", (GET,), _tables.tables),
     Route("/backup/list", (GET, HEAD), _reads.list_backups),
     Route("/backup/list/{where}", (GET,), _reads.list_backups),
     Route("/backup/create", (POST,), _creates("create")),

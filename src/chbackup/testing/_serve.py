@@ -6,6 +6,8 @@ from typing import Any
 
 import anyio
 
+from ._answers import Answer
+from ._faults import ReplyCutError
 from ._transport import Handler
 
 Message = MutableMapping[str, Any]
@@ -22,14 +24,22 @@ def application(handle: Handler) -> Callable[[Message, Receive, Send], Awaitable
         path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("ascii")
         try:
             status, answered, content = await handle(scope["method"], path, query, headers, body)
+        except ReplyCutError as lost:
+            await _answer(send, lost.answer, complete=False)
         except ConnectionError:
-            await send({"type": "http.response.start", "status": 502, "headers": [(b"content-length", b"1")]})
-            return
-        pairs = [(name.encode(), value.encode()) for name, value in answered.items()]
-        await send({"type": "http.response.start", "status": status, "headers": pairs})
-        await send({"type": "http.response.body", "body": content})
+            await _answer(send, Answer(502, {"Content-Length": "1"}, b""), complete=False)
+        else:
+            await _answer(send, Answer(status, answered, content), complete=True)
 
     return app
+
+
+async def _answer(send: Send, answer: Answer, *, complete: bool) -> None:
+    """Send an answer; uvicorn closes the connection of one that is not complete."""
+    pairs = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
+    if complete or answer.body:
+        await send({"type": "http.response.body", "body": answer.body, "more_body": not complete})
 
 
 async def _body(receive: Receive) -> bytes:

@@ -1,11 +1,12 @@
-"""What a sidecar is configured with, and what a test may do to it."""
+"""What a sidecar is configured with, and how long its work takes."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-VERSIONS = {"2.8.1-dev": "2.8.0+fd469780"}
+NEWEST = "2.8.1-dev"
+TEXTS = {NEWEST: "2.8.0+fd469780"}
 
 
 class Version(NamedTuple):
@@ -20,11 +21,12 @@ class Version(NamedTuple):
 
 
 def parse_version(name: str) -> Version:
-    """Read `2.7.4`; `2.8.1-dev` calls itself `2.8.0+fd469780`."""
+    """Read `2.7.4`, or `newest`: 2.8.1-dev, which calls itself `2.8.0+fd469780`."""
+    name = NEWEST if name == "newest" else name
     match = re.match(r"(\d+)\.(\d+)\.(\d+)", name)
     if not match:
         raise ValueError(f"version {name!r} does not begin with three numbers, as 2.7.4")
-    return Version(tuple(int(number) for number in match.groups()), VERSIONS.get(name, name))
+    return Version(tuple(int(number) for number in match.groups()), TEXTS.get(name, name))
 
 
 @dataclass
@@ -35,12 +37,14 @@ class Settings:
     api_complete_resumable_after_restart: bool = True
     api_cancel_operation_timeout: float = 1800.0
     api_backup_actions_skip_commands: str = ""
+    tz: str = "UTC"
     status_history_size: int = 1000
     allow_empty_backups: bool = False
     use_resumable_state: bool = True
     backups_to_keep_local: int = 0
     backups_to_keep_remote: int = 0
     remote_storage: str = "s3"
+    rebase_during_delete: bool = False
     callback_url: str = ""
 
 
@@ -72,38 +76,3 @@ class Durations:
     restore: float = 0.2
     list: float = 0.0
     delete: float = 0.0
-
-
-class LostReply(NamedTuple):
-    """An order to lose one reply."""
-
-    after_work: bool
-    path: str
-
-
-@dataclass
-class Faults:
-    """What goes wrong from now on. Set an attribute back to heal it.
-
-    `s3`: connections to the object store are `refused`, `denied` with 403, or `hanging` without an answer.
-    `refuse`: the sidecar takes no connections. `delay`: seconds before each answer, after the work was done or begun.
-    """
-
-    s3: Literal["refused", "denied", "hanging"] | None = None
-    clickhouse_down: bool = False
-    broken_config: str = ""
-    refuse: bool = False
-    delay: float = 0.0
-    lost_reply: LostReply | None = None
-
-    def lose_reply(self, *, after_work: bool = True, path: str = "") -> None:
-        """Lose the reply to the next request whose path contains `path`, after or before its work was done."""
-        self.lost_reply = LostReply(after_work, path)
-
-    def loses_reply(self, path: str) -> LostReply | None:
-        """Return the order to lose the reply to a request, once."""
-        order = self.lost_reply
-        if order is None or order.path not in path:
-            return None
-        self.lost_reply = None
-        return order

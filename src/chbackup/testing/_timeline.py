@@ -33,8 +33,8 @@ class Job:
         self._on_end = on_end
 
     def step(self) -> None:
-        """Run up to the next yield."""
-        self._run(lambda: next(self._steps))
+        """Run up to the next step that is not due at once."""
+        self._run(self._next_delay)
 
     def throw(self, error: Exception) -> None:
         """Throw an error into the work, which may catch it and go on."""
@@ -43,6 +43,12 @@ class Job:
     def drop(self) -> None:
         """Forget the work where it stands, as a killed process does."""
         self.done = True
+        self._steps.close()
+
+    def _next_delay(self) -> float:
+        while not (delay := next(self._steps)):
+            pass
+        return delay
 
     def _run(self, resume: Callable[[], float]) -> None:
         try:

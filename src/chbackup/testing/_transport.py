@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import anyio
 import httpx
 
+from ._faults import ReplyCutError
+
 Handler = Callable[[str, str, str, Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, str], bytes]]]
 
 
@@ -26,6 +28,8 @@ class FakeTransport(httpx.AsyncBaseTransport):
             raise httpx.ReadTimeout("no answer in time", request=request) from None
         except ConnectionRefusedError as error:
             raise httpx.ConnectError(str(error), request=request) from None
+        except ReplyCutError as error:
+            raise httpx.RemoteProtocolError(str(error), request=request) from None
         except ConnectionResetError as error:
             raise httpx.ReadError(str(error), request=request) from None
         return httpx.Response(status, headers=answered, content=content, request=request)

@@ -11,6 +11,7 @@ from ._history import Row
 from ._housekeeping import clean, clean_local_broken, clean_remote_broken, delete, rebalance, rebase
 from ._listing import reachable, refresh_cache
 from ._options import Options
+from ._pids import drop_pid_file
 from ._pod import Pod, require_clickhouse
 from ._restore import download, restore, restore_remote
 from ._timeline import OperationError, Steps
@@ -22,8 +23,8 @@ WORK: dict[str, Callable[[Pod, Options], Steps]] = {
     "download": download,
     "restore": restore,
     "restore_remote": restore_remote,
-    "rebase": lambda pod, options: rebase(pod, options.name),
-    "rebalance": lambda pod, options: rebalance(pod),
+    "rebase": rebase,
+    "rebalance": rebalance,
 }
 CLEANERS: dict[str, Callable[[Pod], Steps]] = {
     "clean": clean,
@@ -45,7 +46,7 @@ async def create_backup(pod: Pod, request: Request, operation: str) -> Answer:
     refuse_when_locked(pod, operation)
     query = request.parameters
     options, text = read_query(pod.version, operation, query)
-    name = fresh = pod.now.strftime("%Y-%m-%dT%H-%M-%S")
+    name = fresh = pod.local_now.strftime("%Y-%m-%dT%H-%M-%S")
     if "name" in query:
         name = clean_name(query["name"][0])
         text = f"{text} {name}"
@@ -153,6 +154,7 @@ async def kill_row(pod: Pod, command: str, endpoint: str) -> str:
     pod.cancel(row, f"canceled from API {endpoint}")
     if pod.version.since(2, 7, 0):
         await _wait_for_end(pod, row)
+    drop_pid_file(pod, row.command.rpartition(" ")[2])
     return row.command
 
 
@@ -179,5 +181,6 @@ async def restart(pod: Pod, request: Request) -> Answer:
 def _restart(pod: Pod) -> Steps:
     for row in pod.history.rows:
         pod.cancel(row, "canceled via API /restart")
+    pod.pids.clear()
     return
     yield

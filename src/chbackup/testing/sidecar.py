@@ -1,5 +1,6 @@
 """A clickhouse-backup sidecar in memory, with the real one's semantics and its traps."""
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
@@ -8,19 +9,23 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import anyio
 import httpx
 
-from ._answers import Request
+from ._answers import Answer, Request
 from ._archives import Archive, FakeStorage, Metadata
 from ._clickhouse import Tables
+from ._faults import Faults
 from ._pod import Callback, Pod
 from ._resume import resume_all
 from ._routes import answer
 from ._serve import serving
-from ._settings import Durations, Faults, parse_version, read_settings
+from ._settings import Durations, parse_version, read_settings
+from ._timeline import Steps
 from ._transport import FakeTransport
 
 if TYPE_CHECKING:
     from chbackup import Client
 
+NOTHING = Answer(200, {}, b"")
+Damage = Literal["missing", "unopenable", "unreadable", "garbage", "null"]
 FIRST_DAY = datetime(2026, 1, 1, 12)
 
 
@@ -38,8 +43,9 @@ class FakeSidecar:
     Everything it does takes time by the event loop's clock and happens when it is looked at: there are no tasks, no
     threads and no real time, so tests can run hours of backups in milliseconds. Sidecars that are given one
     `FakeStorage` and the same path see each other's remote archives. `{shard}` and `{replica}` in the path are
-    replaced. `version` is one of 2.7.4 and 2.8.1-dev; 2.5.29 and 2.6.39 are modelled as far as their recordings go.
-    `now` is the server's wall clock at the first look, `env` its settings by environment variable.
+    replaced. `version` is 2.7.4, 2.8.1-dev or `newest` (the latter of them); 2.5.29 and 2.6.39 are modelled as far as
+    their recordings go. `now` is the time at the first look, naive and in UTC, as all times that tests give or read;
+    `env` are the server's settings by environment variable, its time zone `TZ` among them.
     """
 
     def __init__(
@@ -58,7 +64,9 @@ class FakeSidecar:
         self._credentials = (username, password)
         self.storage: FakeStorage = storage or FakeStorage()
         self.path: str = path.replace("{shard}", shard).replace("{replica}", replica)
-        self._pod = Pod(parse_version(version), read_settings(env or {}), self.storage, self.path, now)
+        settings = read_settings(env or {})
+        self._pod = Pod(parse_version(version), settings, self.storage, self.path, now)
+        self._pod.macros.update(shard=shard, replica=replica)
         self.requests: list[LoggedRequest] = []
 
     @property
@@ -98,7 +106,7 @@ class FakeSidecar:
 
     @property
     def now(self) -> datetime:
-        """The server's wall clock."""
+        """The time, naive and in UTC."""
         return self._look().now
 
     async def handle(
@@ -112,15 +120,15 @@ class FakeSidecar:
         if not pod.alive or pod.faults.refuse:
             raise ConnectionRefusedError("connection refused")
         self.requests.append(LoggedRequest(method, path, query))
-        order = pod.faults.loses_reply(path)
+        order = pod.faults.take(path)
         if order and not order.after_work:
-            raise ConnectionResetError("connection lost before the work")
+            return order.spoil(NOTHING)
         process = pod.processes
         answered = await answer(pod, Request(method, path, query, headers, body), self._credentials)
         await anyio.sleep(pod.faults.delay)
-        if order or not pod.alive or pod.processes != process:
+        if not pod.alive or pod.processes != process:
             raise ConnectionResetError("connection lost after the work")
-        return answered
+        return order.spoil(answered) if order else answered
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Return a transport for httpx clients in this process."""
@@ -177,11 +185,49 @@ class FakeSidecar:
         self.remote[name] = Archive(name, moment, metadata)
         return self.remote[name]
 
-    def break_remote(self, name: str, how: Literal["missing", "garbage", "null"] = "missing") -> None:
-        """Damage a remote `metadata.json`, and make this sidecar forget what it remembers of it."""
-        archive = self.remote[name]
-        archive.lose_metadata() if how == "missing" else archive.spoil_metadata(how)
+    def add_local(
+        self,
+        name: str,
+        *,
+        created: datetime | None = None,
+        data_size: int = 1000,
+        required: str = "",
+        broken: bool = False,
+    ) -> Archive:
+        """Put an archive without tables beside ClickHouse, for tests that only list and delete."""
+        moment = created or self.now
+        metadata = None if broken else Metadata(moment, (), data_size, 100, 0, required)
+        self.local[name] = Archive(name, moment, metadata)
+        return self.local[name]
+
+    def add_stray(self, name: str) -> None:
+        """Put an object beside the archives: listed as a broken one, and in the way of `clean/remote_broken`.
+
+        The empty name is the object whose key is the path itself.
+        """
+        self.remote[name] = Archive(name, self.now, damage="stray")
+
+    def break_remote(self, name: str, how: Damage = "missing") -> None:
+        """Damage a remote `metadata.json`, and make this sidecar forget what it remembers of it.
+
+        It is missing, or there and `unopenable`, `unreadable`, `garbage`, or `null`: listed without name and reason.
+        """
+        _break(self.remote[name], how)
         self.forget_cache()
+
+    def break_local(self, name: str, how: Literal["missing", "garbage", "null"] = "missing") -> None:
+        """Damage a local `metadata.json`, as `break_remote` does a remote one."""
+        _break(self.local[name], how)
+
+    def occupy(self, command: str = "create_remote foreign", seconds: float = math.inf) -> None:
+        """Let somebody else's operation run, that does nothing but hold the lock; a kill ends it."""
+        pod = self._look()
+        pod.run(pod.new_row(command, with_id=True), _idle(seconds), counted=False)
+
+    def forget_history(self) -> None:
+        """Drop all finished rows, as a server does that trims its history."""
+        history = self._look().history
+        history.rows = [row for row in history.rows if row.running]
 
     def forget_cache(self) -> None:
         """Remove the metadata cache, which otherwise hides what happened to archives it knows."""
@@ -196,3 +242,11 @@ class FakeSidecar:
     def _look(self) -> Pod:
         self.storage.timeline.advance()
         return self._pod
+
+
+def _break(archive: Archive, how: Damage) -> None:
+    archive.lose_metadata() if how == "missing" else archive.spoil_metadata(how)
+
+
+def _idle(seconds: float) -> Steps:
+    yield seconds

@@ -3,13 +3,28 @@
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Any, Literal
 
-from tests.conformance.sidecar.rig import Rig, clients
+from tests.conformance.sidecar.rig import Receiver, Rig, clients
 
 from chbackup.testing import FakeSidecar, FakeStorage
 
 PATH = "conformance"
+
+
+class FakeReceiver(Receiver):
+    """Takes what the fake owes."""
+
+    def __init__(self, fake: FakeSidecar) -> None:
+        super().__init__("http://receiver.fake")
+        self._fake = fake
+
+    async def received(self) -> list[tuple[str, dict[str, Any]]]:
+        async def take(url: str, payload: dict[str, str]) -> None:
+            self.taken.append((url.removeprefix(self.url), payload))
+
+        await self._fake.pump(take)
+        return self.taken
 
 
 class FakeRig(Rig):
@@ -59,8 +74,11 @@ class FakeRig(Rig):
     def s3_hanging(self) -> contextlib.AbstractAsyncContextManager[None]:
         return self._s3("hanging")
 
+    def no_bucket(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._s3("no_bucket")
+
     @contextlib.asynccontextmanager
-    async def _s3(self, fault: Literal["refused", "hanging"]) -> AsyncIterator[None]:
+    async def _s3(self, fault: Literal["refused", "hanging", "no_bucket"]) -> AsyncIterator[None]:
         self.fake.faults.s3 = fault
         try:
             yield
@@ -77,11 +95,21 @@ class FakeRig(Rig):
     async def write_metadata(self, name: str, content: str) -> None:
         self.fake.remote[name].spoil_metadata(content)
 
+    async def put_stray(self, name: str) -> None:
+        self.fake.add_stray(name)
+
     async def forget_cache(self) -> None:
         self.fake.forget_cache()
 
     async def break_local(self, name: str) -> None:
         self.fake.local[name].lose_metadata()
+
+    async def write_local_metadata(self, name: str, content: str) -> None:
+        self.fake.local[name].spoil_metadata(content)
+
+    @contextlib.asynccontextmanager
+    async def receiver(self) -> AsyncIterator[Receiver]:
+        yield FakeReceiver(self.fake)
 
     @contextlib.asynccontextmanager
     async def sibling(self) -> AsyncIterator[Rig]:

@@ -2,21 +2,34 @@
 
 import contextlib
 import itertools
+import json
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx
-from tests.conformance.sidecar.rig import Rig, clients
+from tests.conformance.sidecar.rig import Receiver, Rig, clients
 from tests.real import RealClickHouse, RealS3, RealSidecar
 from tests.real.processes import free_ports
 from tests.real.sidecar import Binary
 
+from chbackup.testing._serve import serving
+
 PATHS = itertools.count(1)
 SLOW = {"UPLOAD_CONCURRENCY": "1", "DOWNLOAD_CONCURRENCY": "1", "S3_CONCURRENCY": "1"}
+Answered = tuple[int, dict[str, str], bytes]
 QUICK = {"RETRIES_ON_FAILURE": "1", "RETRIES_PAUSE": "100ms"}
+
+
+class RealReceiver(Receiver):
+    """Takes what the sidecar posts."""
+
+    async def received(self) -> list[tuple[str, dict[str, Any]]]:
+        await anyio.sleep(0.5)
+        return self.taken
 
 
 class RealRig(Rig):
@@ -86,6 +99,15 @@ class RealRig(Rig):
         finally:
             self.s3.thaw()
 
+    @contextlib.asynccontextmanager
+    async def no_bucket(self) -> AsyncIterator[None]:
+        await self.configure(S3_BUCKET="nosuch")
+        await self.forget_cache()
+        try:
+            yield
+        finally:
+            await self.configure(S3_BUCKET=self.s3.bucket)
+
     async def objects(self, name: str) -> dict[str, int]:
         prefix = f"{self.sidecar.path}/{name}/"
         return {key.removeprefix(prefix): size for key, size in (await self.s3.objects(prefix)).items()}
@@ -94,8 +116,14 @@ class RealRig(Rig):
         await self.s3.delete(f"{self.sidecar.path}/{name}/{key}")
 
     async def write_metadata(self, name: str, content: str) -> None:
+        await self._put(f"{name}/metadata.json", content)
+
+    async def put_stray(self, name: str) -> None:
+        await self._put(name, "x")
+
+    async def _put(self, key: str, content: str) -> None:
         async with httpx.AsyncClient(trust_env=False, auth=("any", "any")) as client:
-            url = f"{self.s3.url}/{self.s3.bucket}/{self.sidecar.path}/{name}/metadata.json"
+            url = f"{self.s3.url}/{self.s3.bucket}/{self.sidecar.path}/{key}"
             (await client.put(url, content=content)).raise_for_status()
 
     async def forget_cache(self) -> None:
@@ -103,7 +131,23 @@ class RealRig(Rig):
             file.unlink()
 
     async def break_local(self, name: str) -> None:
-        (Path(self.clickhouse.data) / "backup" / name / "metadata.json").unlink()
+        self._local_metadata(name).unlink()
+
+    async def write_local_metadata(self, name: str, content: str) -> None:
+        self._local_metadata(name).write_text({"garbage": "no"}.get(content, content))
+
+    def _local_metadata(self, name: str) -> Path:
+        return Path(self.clickhouse.data) / "backup" / name / "metadata.json"
+
+    @contextlib.asynccontextmanager
+    async def receiver(self) -> AsyncIterator[Receiver]:
+        async def take(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answered:
+            receiver.taken.append((f"{path}?{query}", json.loads(body)))
+            return 200, {"Content-Length": "0"}, b""
+
+        async with serving(take, self.clickhouse.address, 0) as url:
+            receiver = RealReceiver(url)
+            yield receiver
 
     @contextlib.asynccontextmanager
     async def sibling(self) -> AsyncIterator[Rig]:

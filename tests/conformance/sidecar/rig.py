@@ -17,6 +17,18 @@ def documents(response: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
+class Receiver(ABC):
+    """Takes callbacks at an address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.taken: list[tuple[str, dict[str, Any]]] = []
+
+    @abstractmethod
+    async def received(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return path with query, and content, of what came, after a moment in which more may come."""
+
+
 class Rig(ABC):
     """A sidecar, its ClickHouse and its object store. `http` has the credentials, `anonymous` has none."""
 
@@ -73,6 +85,10 @@ class Rig(ABC):
         """Let the object store not answer while the block lasts."""
 
     @abstractmethod
+    def no_bucket(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Let the sidecar look for a bucket that is not there while the block lasts; it may be restarted for it."""
+
+    @abstractmethod
     async def objects(self, name: str) -> dict[str, int]:
         """Return the objects of a remote archive: keys below its name, and sizes."""
 
@@ -85,12 +101,24 @@ class Rig(ABC):
         """Replace a remote archive's `metadata.json` by `garbage` or `null`."""
 
     @abstractmethod
+    async def put_stray(self, name: str) -> None:
+        """Put an object beside the archives; without a name its key is the path itself."""
+
+    @abstractmethod
     async def forget_cache(self) -> None:
         """Remove the file in which the sidecar remembers remote archives."""
 
     @abstractmethod
     async def break_local(self, name: str) -> None:
         """Remove a local archive's `metadata.json`."""
+
+    @abstractmethod
+    async def write_local_metadata(self, name: str, content: str) -> None:
+        """Replace a local archive's `metadata.json` by `garbage` or `null`."""
+
+    @abstractmethod
+    def receiver(self) -> contextlib.AbstractAsyncContextManager["Receiver"]:
+        """Take callbacks while the block lasts."""
 
     @abstractmethod
     def sibling(self) -> contextlib.AbstractAsyncContextManager["Rig"]:

@@ -1,5 +1,6 @@
 """Kill, restart, and the death of the process: what is left, and what goes on by itself."""
 
+import anyio
 import pytest
 from tests.conformance.sidecar.rig import Rig
 
@@ -65,9 +66,9 @@ async def test_restart_rewrites_every_row_to_cancel(rig: Rig):
     await _half_uploaded(rig, "a")
     assert await rig.send("POST", "/restart", 201) == [{"status": "acknowledged", "operation": "restart"}]
     await rig.until("/backup/actions?last=100", command="create done", status="cancel")
+    await rig.until("/backup/list/remote", name="a", desc=BROKEN)  # connections may still be lost for a moment
     rows = await rig.get("/backup/actions?filter=create")
     assert [(row["status"], row["error"]) for row in rows] == [("cancel", "canceled via API /restart")] * 2
-    assert await rig.desc("remote", "a") == BROKEN
 
 
 async def test_a_killed_process_resumes_its_upload_under_another_name(rig: Rig):
@@ -148,3 +149,29 @@ async def test_a_create_that_is_killed_leaves_a_broken_local_copy(rig: Rig):
     await rig.send("POST", "/backup/kill", 200, params={"command": "create a"})
     assert (await rig.settle(answer["operation_id"]))["status"] == "cancel"
     assert await rig.desc("local", "a") == "broken metadata.json not found"
+
+
+async def test_a_finished_download_is_run_again_at_the_next_start_and_then_no_more(rig: Rig):
+    await rig.slow(0)
+    await rig.run("/backup/create_remote?name=a")
+    await rig.send("POST", "/backup/delete/local/a", 200)
+    await rig.run("/backup/download/a")
+    await rig.kill()
+    await rig.start()
+    row = await rig.until("/backup/actions", command="download --resumable=1 a", status="success")
+    assert "operation_id" not in row
+    row = await rig.run("/backup/download/a", status="error")
+    assert row["error"].startswith("backup is already exists: local backup 'a' exists but resumable state")
+
+
+async def test_a_resume_that_fails_ends_all_further_ones(rig: Rig):
+    await rig.slow(0)
+    for name in ["a", "b"]:
+        await rig.run(f"/backup/create_remote?name={name}")
+    await rig.break_local("a")
+    await rig.kill()
+    await rig.start()
+    row = await rig.until("/backup/actions", command="upload --resumable=1 a", status="error")
+    assert row["error"].startswith("b.ReadBackupMetadataLocal return error: ")
+    await anyio.sleep(0.5)
+    assert [row["command"][-1] for row in await rig.get("/backup/actions")] == ["a"]

@@ -192,3 +192,32 @@ async def test_rebase_came_with_2_8_0(rig: Rig):
     assert (before["required"], after["required"]) == ("full", "")
     assert after["compressed_size"] > before["compressed_size"]
     assert after["data_size"] == before["data_size"] < await rig.total_bytes("next")
+
+
+async def test_the_local_copy_can_be_deleted_by_the_upload(rig: Rig):
+    await rig.run("/backup/create_remote?name=a&delete-source=false")
+    assert await rig.get("/backup/list/local") == []
+    assert await rig.desc("remote", "a") == "tar, regular"
+
+
+@pytest.mark.parametrize(
+    ("query", "chosen"),
+    [
+        ("partitions=1&partitions=2", "12"),
+        ("partitions=1,2", "12"),
+        ("partitions=demo.t:1,2", "12"),
+        ("partitions=demo.t:1&partitions=demo.t:2", "12"),
+        ("partitions=demo.t:1,demo.t:2", "1"),
+    ],
+)
+async def test_spellings_of_partitions(rig: Rig, query: str, chosen: str):
+    await rig.run(f"/backup/create_remote?name=a&{query}")
+    keys = [key.rpartition("/default_")[2] for key in await rig.objects("a") if key.startswith("shadow/")]
+    assert "".join(sorted(key[0] for key in keys)) == chosen
+
+
+async def test_a_partition_that_is_not_there_makes_an_empty_archive(rig: Rig):
+    await rig.run("/backup/create?name=a&partitions=77")
+    row = await rig.must_find("local", "a")
+    assert row["desc"] == "regular"
+    assert "data_size" not in row

@@ -41,6 +41,12 @@ async def test_what_a_table_holds_afterwards(rig: Rig, flags: str, after: dict[i
     assert await rig.counts(TABLE, 3) == after
 
 
+async def test_a_live_partition_that_the_archive_lacks_is_dropped_by_its_restore(rig: Rig):
+    await rig.run("/backup/create_remote?name=part&partitions=1")
+    await rig.run("/backup/restore/part?data=1&partitions=2")
+    assert await rig.counts(TABLE, 3) == {0: 1100, 1: 1100}
+
+
 async def test_a_tag_in_the_table_pattern_shows_in_the_row(rig: Rig):
     row = await rig.run("/backup/restore_remote/a?table=*.*,cozydrivers_ab12.a1")
     assert row["command"] == 'restore_remote --tables="*.*,cozydrivers_ab12.a1" a'

@@ -1,11 +1,13 @@
 """The one door to httpx: a request goes out, bytes or ConnectionFailed come back."""
 
 import base64
+import math
 import ssl
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -15,9 +17,29 @@ from .errors import ConnectionFailed, InvalidInput
 
 HttpClient = httpx.AsyncClient
 Params = Sequence[tuple[str, str]]
+Transport = Literal["httpx", "aiohttp"]
 
 _SHORTEST_SECRET = 4  # blanking out a shorter one would blank out half of every sentence
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+@dataclass(frozen=True)
+class Timeout:
+    """How long a request may take, in seconds: in `total`, to `connect`, and to `read` with nothing coming.
+
+    By default a connection may take half of the total, at most 10 s, and only the total bounds reading.
+
+    Raises InvalidInput for what is not positive.
+    """
+
+    total: float
+    connect: float | None = None
+    read: float | None = None
+
+    def __post_init__(self) -> None:
+        for field, value in vars(self).items():
+            if value is not None and (math.isnan(value) or value <= 0):
+                raise InvalidInput(f"timeout: {field} must be positive, not {value}")
 
 
 @dataclass(frozen=True)
@@ -38,37 +60,44 @@ class Connection:
         password: str | None,
         http_client: HttpClient | None,
         verify: bool | ssl.SSLContext,
+        transport: Transport,
     ) -> None:
-        self.url = _check_url(url)
-        self.username = username
+        self.url: str = _check_url(url)
+        self.username: str | None = username
         self._auth = _auth(username, password)
         self._secrets = _secrets(username, password)
         self._own = http_client is None
-        self._client = http_client or _new_client(verify)
+        self._needs_asyncio = self._own and transport == "aiohttp"
+        self._client = http_client or _BareClient(_new_transport(verify, transport))
 
     async def aclose(self) -> None:
         """Close the pool, unless it is the caller's."""
         if self._own:
             await self._client.aclose()
 
-    async def send(self, method: str, path: Sequence[str], params: Params, *, timeout: float) -> Answer:
-        """Send one request, never twice. `path` is given in unquoted segments; `timeout` bounds all of it.
+    async def send(
+        self, method: str, path: Sequence[str], params: Params, *, timeout: Timeout, body: bytes | None = None
+    ) -> Answer:
+        """Send one request, never twice. `path` is given in unquoted segments.
 
-        Raises ConnectionFailed.
+        Raises ConnectionFailed, and InvalidInput for what cannot be sent.
         """
+        address = self._address(path, params)
+        if self._needs_asyncio:
+            _check_asyncio()
         try:
-            with anyio.fail_after(timeout):
+            with anyio.fail_after(timeout.total):
                 response = await self._client.request(
                     method,
-                    self._address(path, params),
+                    address,
+                    content=body,
                     auth=self._auth,
                     follow_redirects=False,
-                    # A connection that cannot be made must fail as such, before the time for all of it is over.
-                    timeout=httpx.Timeout(timeout, connect=min(timeout / 2, 10.0)),
+                    timeout=_httpx_timeout(timeout),
                 )
                 return Answer(response.status_code, response.content)
         except (httpx.HTTPError, TimeoutError) as error:
-            failure = self._failure(error, f"{method} /{'/'.join(path)}", timeout)
+            failure = self._failure(error, f"{method} /{'/'.join(path)}", timeout.total)
         raise failure  # outside of the handler: httpx's exceptions hold the request, and that the password
 
     def without_secrets(self, text: str) -> str:
@@ -77,12 +106,18 @@ class Connection:
             text = text.replace(secret, "***")
         return text
 
-    def _address(self, path: Sequence[str], params: Params) -> str:
-        address = f"{self.url}/{'/'.join(quote(segment, safe='') for segment in path)}"
-        return f"{address}?{urlencode(params, quote_via=quote, safe='')}" if params else address
+    def _address(self, path: Sequence[str], params: Params) -> httpx.URL:
+        try:
+            address = f"{self.url}/{'/'.join([quote(segment, safe='') for segment in path])}"
+            return httpx.URL(f"{address}?{urlencode(params, quote_via=quote, safe='')}" if params else address)
+        except UnicodeError:
+            problem = "half a character (a lone surrogate) cannot be sent"
+        except httpx.InvalidURL:
+            problem = "it is too long for an address"
+        raise InvalidInput(f"{'/'.join(path)[:100]!r}: {problem}")
 
     def _failure(self, error: Exception, request: str, timeout: float) -> ConnectionFailed:
-        sent = not isinstance(error, _NOT_SENT)
+        sent = _was_sent(error)
         reason = self.without_secrets(str(error)) or f"no answer within {timeout:g} s"
         outcome = "whether the request was carried out is unknown" if sent else "nothing was sent"
         failure = ConnectionFailed(f"{request} on {self.url}: {reason}; {outcome}", operation=request)
@@ -90,10 +125,76 @@ class Connection:
         return failure
 
 
+class _BareClient:
+    """What a sidecar needs of an httpx client: without cookies, redirects and log lines it takes half the CPU."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def request(
+        self,
+        method: str,
+        url: httpx.URL,
+        *,
+        content: bytes | None,
+        auth: Any,
+        follow_redirects: bool,
+        timeout: httpx.Timeout,
+    ) -> httpx.Response:
+        request = httpx.Request(method, url, content=content, extensions={"timeout": timeout.as_dict()})
+        if isinstance(auth, httpx.BasicAuth):
+            next(auth.auth_flow(request))
+        response = await self._transport.handle_async_request(request)
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def tls_context(
+    *, ca_file: str | None = None, certificate: str | None = None, key: str | None = None
+) -> ssl.SSLContext:
+    """Build a context for `verify=`, to be shared by many clients: each of its own costs 20 ms and 0.8 MB.
+
+    `ca_file` replaces the public authorities. `certificate` is ours, for servers that ask for one; `key` is its key
+    unless the same file holds it. All are files in PEM format, without a passphrase.
+
+    Raises InvalidInput.
+    """
+    if key and not certificate:
+        raise InvalidInput("key needs certificate")
+    try:
+        context = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(trust_env=False)
+    except OSError as error:
+        raise InvalidInput(f"ca_file: {ca_file} holds no certificates that can be read: {error.strerror}") from None
+    try:
+        if certificate:
+            context.load_cert_chain(certificate, key, password=_no_passphrase)
+    except OSError as error:
+        raise InvalidInput(f"certificate: {certificate} and its key cannot be read: {error.strerror}") from None
+    return context
+
+
+def _no_passphrase() -> str:
+    raise InvalidInput("key: it has a passphrase")
+
+
+def _was_sent(error: Exception) -> bool:
+    # httpx-aiohttp calls a lost reply ConnectTimeout (0.2.0): what aiohttp itself said is the cause.
+    cause, aiohttp = error.__cause__, sys.modules.get("aiohttp")
+    if aiohttp and isinstance(cause, aiohttp.ClientError):
+        return not isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
+    return not isinstance(error, _NOT_SENT)
+
+
 def _check_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeError):
         parsed = httpx.URL()
     if parsed.userinfo:
         raise InvalidInput("url must not hold credentials: pass username= and password=")
@@ -105,6 +206,8 @@ def _check_url(url: str) -> str:
 def _auth(username: str | None, password: str | None) -> Any:
     if username is None and password is None:
         return httpx.USE_CLIENT_DEFAULT
+    if ":" in (username or ""):
+        raise InvalidInput("username must not hold a colon: a server would take the rest for the password")
     return httpx.BasicAuth(username or "", password or "")
 
 
@@ -115,12 +218,35 @@ def _secrets(username: str | None, password: str | None) -> tuple[str, ...]:
     return (token, password) if len(password) >= _SHORTEST_SECRET else (token,)
 
 
-def _new_client(verify: bool | ssl.SSLContext) -> HttpClient:
+def _new_transport(verify: bool | ssl.SSLContext, transport: Transport) -> httpx.AsyncBaseTransport:
     context = _shared_context(verify) if isinstance(verify, bool) else verify
-    return httpx.AsyncClient(verify=context, trust_env=False, follow_redirects=False)
+    if transport == "httpx":
+        return httpx.AsyncHTTPTransport(verify=context, trust_env=False)
+    if transport != "aiohttp":
+        raise InvalidInput(f"transport must be 'httpx' or 'aiohttp', not {transport!r}")
+    try:
+        from httpx_aiohttp import AiohttpTransport
+    except ImportError:
+        raise InvalidInput("transport='aiohttp' needs httpx-aiohttp: pip install 'chbackup[aiohttp]'") from None
+    return AiohttpTransport(verify=context, trust_env=False)
+
+
+def _check_asyncio() -> None:
+    import asyncio  # not before it is needed: that takes 17 ms
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise InvalidInput("transport='aiohttp' needs asyncio: take transport='httpx' with trio") from None
 
 
 @cache
 def _shared_context(verify: bool) -> ssl.SSLContext:
-    # One for all clients: each costs 20 ms and 0.8 MB.
     return httpx.create_ssl_context(verify=verify, trust_env=False)
+
+
+@lru_cache(maxsize=64)
+def _httpx_timeout(timeout: Timeout) -> httpx.Timeout:
+    # A connection that cannot be made must fail as such, before the time for all of it is over.
+    connect = timeout.connect or min(timeout.total / 2, 10.0)
+    return httpx.Timeout(timeout.read or timeout.total, connect=connect, pool=timeout.total)

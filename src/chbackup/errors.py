@@ -118,10 +118,14 @@ class OperationCancelled(ChbackupError):
 
 
 class OperationLost(ChbackupError):
-    """The server has no row of the operation; `local` and `remote` are what its lists show of the archive."""
+    """The server has no row of the operation; `local` and `remote` are what its lists show of the archive.
+
+    `restarted` tells a restart of the server's process from a row that was dropped, None when nothing does.
+    """
 
     local: Archive | None = None
     remote: Archive | None = None
+    restarted: bool | None = None
 
 
 class NotVerified(ChbackupError):

@@ -1,51 +1,61 @@
 """What the server tells: archives, rows of its history, tables, acknowledgements.
 
 Fields that are not known here are kept, fields that are missing have the server's meaning of missing (0 or "").
-Times are the server's local time without a zone: compare them with each other only, or not at all.
+Times have whole seconds and no zone, unless the client was told the server's: compare such with each other only.
 """
 
 import shlex
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic_core import CoreSchema, core_schema
+
+
+class _TimeSchema:
+    """Zones shift the server's zero time to the year 0000 or 0001. No validator in Python: lists are long."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
+        moment = core_schema.datetime_schema(ge=datetime(2, 1, 1))
+        return core_schema.with_default_schema(moment, default=None, on_error="default")
+
+
+ServerTime = Annotated[datetime | None, _TimeSchema]
+
+
+def _live(*keys: str, **options: Any) -> Any:
+    """Read a field of a table by any of its keys: live tables come with Go's names, those of archives with others."""
+    return Field(validation_alias=AliasChoices(*keys), **options)
 
 
 class _Row(BaseModel):
-    """What one row of an answer says: frozen, unknown fields kept, null the same as absent."""
+    """What one row of an answer says: frozen, unknown fields kept."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="allow")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, data: Any) -> Any:
-        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
 class Archive(_Row):
     """One entry of a list.
 
-    `created` is None when the server shows no real time; `created_raw` is its text. Sizes are bytes, 0 when
-    absent. `required` is the bare name of the base, "" for a full archive.
+    `created` is None when the server shows no real time; it has a zone when the client was given the server's.
+    Sizes are bytes, 0 when absent; before 2.6.6 lists have `size` only. `required` is the bare name of the base, ""
+    for a full archive.
     """
 
     name: str
-    created: datetime | None = None
-    created_raw: str = ""
+    created: ServerTime = None
     size: int = 0
     data_size: int = 0
-    compressed_size: int = 0
+    object_disk_size: int = 0
     metadata_size: int = 0
+    rbac_size: int = 0
+    config_size: int = 0
+    named_collection_size: int = 0
+    compressed_size: int = 0
     location: Literal["local", "remote"]
     required: str = ""
     desc: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _typed_time(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(text := data.get("created"), str):
-            return {"created_raw": text, **data, "created": server_time(text)}
-        return data
 
     @property
     def broken(self) -> str | None:
@@ -65,24 +75,16 @@ class Action(_Row):
     """One row of the server's history, kept in its memory only.
 
     `status` is `in progress`, `success`, `cancel` or `error`. `operation_id` is "" for rows that have none.
-    `position` is the index in the answer that held the row.
+    `position` is the index in the answer that held the row. Times are the server's local ones.
     """
 
     command: str
     status: str
-    start: datetime | None = None
-    finish: datetime | None = None
+    start: ServerTime = None
+    finish: ServerTime = None
     error: str = ""
     operation_id: str = ""
     position: int = -1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _typed_times(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        times = {key: server_time(data[key]) for key in ("start", "finish") if isinstance(data.get(key), str)}
-        return data | times
 
     @property
     def running(self) -> bool:
@@ -120,21 +122,40 @@ class Action(_Row):
         return "--resumable=1" in _words(self.command)
 
 
-class Table(_Row):
-    """A table of ClickHouse or of an archive; `engine` and `create_table_query` are "" for an archive's."""
+class Part(_Row):
+    """A part of a table, with `list_parts` (server >= 2.8.0)."""
 
-    database: str
     name: str
-    engine: str = ""
-    create_table_query: str = ""
+    partition_id: str
     total_bytes: int = 0
-    parts: int = 0
-    skip: bool = False
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_shape(cls, data: Any) -> Any:
-        return {_TABLE_KEYS.get(key, key): value for key, value in data.items()} if isinstance(data, dict) else data
+
+class Partition(_Row):
+    """A partition of a table, with `list_partitions` (server >= 2.8.0); `partition` is its expression's value."""
+
+    partition_id: str
+    partition: str = ""
+    parts: int = 0
+    total_bytes: int = 0
+
+
+class Table(_Row):
+    """A table of ClickHouse or of an archive.
+
+    Of an archive's, `engine` and `create_table_query` are "", and `parts` counts; of the live ones, it is 0. The
+    query may hold passwords, so representations leave it out.
+    """
+
+    database: str = _live("Database", "database")
+    name: str = _live("Name", "table", "name")
+    engine: str = _live("Engine", "engine", default="")
+    create_table_query: str = _live("CreateTableQuery", "create_table_query", default="", repr=False)
+    total_bytes: int = _live("TotalBytes", "total_bytes", default=0)
+    parts: int = 0
+    skip: bool = _live("Skip", "skip", default=False)
+    backup_type: str = _live("BackupType", "backup_type", default="")
+    parts_list: tuple[Part, ...] = ()
+    partitions: tuple[Partition, ...] = ()
 
     @property
     def engine_family(self) -> str:
@@ -156,15 +177,6 @@ class Acknowledgement(_Row):
     operation_id: str = ""
 
 
-def server_time(text: str) -> datetime | None:
-    """Read the server's `YYYY-MM-DD HH:MM:SS`; None for its zero time, which zones shift to the year 0000 or 0001."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.year > 1 else None
-
-
 def _words(command: str) -> list[str]:
     try:
         return shlex.split(command)
@@ -175,14 +187,3 @@ def _words(command: str) -> list[str]:
 _ARCHIVE_VERBS = frozenset(
     ("create", "create_remote", "upload", "download", "restore", "restore_remote", "delete", "rebase", "rebalance")
 )
-
-# Live tables come with Go's names, tables of archives with snake_case ones and `table` for the name.
-_TABLE_KEYS = {
-    "Database": "database",
-    "Name": "name",
-    "table": "name",
-    "Engine": "engine",
-    "CreateTableQuery": "create_table_query",
-    "TotalBytes": "total_bytes",
-    "Skip": "skip",
-}

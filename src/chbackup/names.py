@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 
 from .errors import InvalidInput
 
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LONGEST = 200
+_CLEANED = re.compile(r"[ /\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|\.\.")
+_LONGEST_EXISTING = 233  # bytes; one more, and the server's lock file has too long a name
 _LONGEST_APP = 52  # leaves room for the longest rest, so that all members of a set shorten alike
 
 _SCHEME = re.compile(
@@ -17,19 +20,15 @@ _SCHEME = re.compile(
 )
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, *, existing: bool = False) -> str:
     """Return a name that every server keeps as it is.
 
-    Others are cleaned by the server without a word, or are read as a flag or a path.
+    Others are cleaned by the server without a word, or are read as a flag or a path. For an `existing` archive every
+    name is accepted that the server can hold and reads as it is sent.
 
     Raises InvalidInput.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or ".." in name or len(name) > _LONGEST:
-        raise InvalidInput(
-            f"{name[:_LONGEST]!r} is no name for an archive: letters, digits, '.', '_' and '-' are accepted, "
-            f"at most {_LONGEST}, not starting with '.' or '-', without '..'"
-        )
-    return name
+    return _check_existing_name(name) if existing else _check_new_name(name)
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,31 @@ def parse_archive_name(text: str) -> ArchiveName | None:
         return None
     numbers = {key: int(found[key]) for key in ("attempt", "shard", "shards", "replica")}
     try:
-        taken = datetime.strptime(found["taken"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        taken = datetime.fromisoformat(found["taken"])
         name = ArchiveName(found["app"], found["namespace_hash"], taken, found["uid"], **numbers)
     except ValueError:  # a time that no calendar has, or a name that is not safe
         return None
     return name if str(name) == text else None
+
+
+def _check_new_name(name: str) -> str:
+    if not _SAFE.fullmatch(name) or ".." in name or len(name) > _LONGEST:
+        raise InvalidInput(
+            f"{name[:_LONGEST]!r} is no name for an archive: letters, digits, '.', '_' and '-' are accepted, "
+            f"at most {_LONGEST}, not starting with '.' or '-', without '..'"
+        )
+    return name
+
+
+def _check_existing_name(name: str) -> str:
+    if not name or name == "." or _CLEANED.search(name):
+        raise InvalidInput(
+            f"{name[:_LONGEST]!r} is no archive's name: the server holds none that is empty or '.', or that has '..', "
+            "blanks, slashes, backslashes, control characters or lone surrogates"
+        )
+    if len(name.encode()) > _LONGEST_EXISTING:
+        raise InvalidInput(f"{name[:_LONGEST]!r} is no archive's name: it has more than {_LONGEST_EXISTING} bytes")
+    return name
 
 
 def _short(app: str) -> str:

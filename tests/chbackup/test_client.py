@@ -9,8 +9,8 @@ async def test_archives_have_typed_times_and_sizes(fake, client):
     await (await client.create_remote("b1")).wait()
     local, remote = await client.list_all()
     assert (local.location, remote.location) == ("local", "remote")
+    assert remote.created == fake.now.replace(microsecond=0)
     assert remote.created.tzinfo is None
-    assert remote.created_raw == str(remote.created)
     assert remote.size == remote.compressed_size + remote.metadata_size
     assert [await client.list_local(), await client.list_remote()] == [[local], [remote]]
 
@@ -19,7 +19,6 @@ async def test_broken_archives_have_no_time_and_a_reason(fake, client):
     fake.add_remote("b1", broken=True)
     (archive,) = await client.list_remote()
     assert archive.created is None
-    assert archive.created_raw.startswith("0001-01-01")
     assert archive.broken == "broken (can't stat metadata.json)"
 
 
@@ -127,13 +126,42 @@ async def test_two_sources_of_tables_are_refused(client):
 
 
 @pytest.mark.parametrize("verb", ["create", "create_remote", "upload", "download", "restore", "restore_remote"])
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "--help", "a;b", "a\n"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "a\n", "x" * 300, "\ud800"])
 async def test_names_that_the_server_would_change_are_refused(fake, client, verb, name):
     with pytest.raises(chbackup.InvalidInput):
         await getattr(client, verb)(name)
     with pytest.raises(chbackup.InvalidInput):
         await client.create_remote("b1", diff_from_remote=name)
+    with pytest.raises(chbackup.InvalidInput):
+        await client.delete_remote(name)
+    with pytest.raises(chbackup.InvalidInput):
+        await client.tables(remote_backup=name)
     assert not fake.requests
+
+
+@pytest.mark.parametrize("name", ["--help", "a;b", "a%41", "é", "a'b"])
+async def test_new_names_are_safe_ones(fake, client, name):
+    with pytest.raises(chbackup.InvalidInput):
+        await client.create(name)
+    with pytest.raises(chbackup.InvalidInput):
+        await client.create_remote(name)
+    assert not fake.requests
+
+
+@pytest.mark.parametrize(
+    "name", ["--help", "a;b", "a%41", "a%2Fb", "é", "\U0001f468\u200d\U0001f469", 'a"b', "a'b:c", "a+b&c"]
+)
+async def test_existing_names_are_sent_exactly(fake, client, name):
+    await client._ask("POST", ["backup", "create_remote"], [("name", name)])  # other clients make such names
+    await anyio.sleep(600)
+    assert [archive.name for archive in await client.list_all()] == [name, name]
+    await client.delete_local(name)
+    operation = await client.download(name)
+    assert (await operation.wait()).operation_id == operation.operation_id
+    assert len(await client.tables(remote_backup=name)) == 2
+    await client.delete_local(name)
+    await client.delete_remote(name)
+    assert await client.list_all() == []
 
 
 async def test_a_killed_operation_is_named(fake, client):
@@ -142,6 +170,16 @@ async def test_a_killed_operation_is_named(fake, client):
     assert await client.kill("create b1") == "create b1"
     with pytest.raises(chbackup.NotFound):
         await client.kill("create b1")
+
+
+async def test_nothing_that_runs_is_nothing_to_kill(fake, client):
+    with pytest.raises(chbackup.NotFound):
+        await client.kill(None)
+    await client.list_local()
+    with pytest.raises(chbackup.NotFound):
+        await client.kill(None)
+    with pytest.raises(chbackup.InvalidInput, match="the oldest"):
+        await client.kill("")
 
 
 async def test_wrong_credentials_are_unauthorized(fake):

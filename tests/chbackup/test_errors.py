@@ -35,36 +35,3 @@ def test_builtin_kinds_are_caught_too():
 def test_a_server_error_says_whether_it_may_pass(status, retryable):
     assert chbackup.ServerError("words", status_code=status).retryable is retryable
     assert not chbackup.NotFound("words", status_code=500).retryable
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2.7.4", (2, 7, 4, "")),
-        ("v2.7.4", (2, 7, 4, "")),
-        ("2.8.0+fd469780", (2, 8, 0, "fd469780")),
-    ],
-)
-def test_versions_are_read(text, expected):
-    version = chbackup.parse_version(text)
-    assert version is not None
-    assert (version.major, version.minor, version.patch, version.build) == expected
-
-
-@pytest.mark.parametrize("text", ["", "dev", "2.8", "unknown", "2.8.0.1", "2.8.0-rc1"])
-def test_other_versions_are_unknown(text):
-    assert chbackup.parse_version(text) is None
-
-
-def test_versions_are_compared():
-    versions = [chbackup.Version(2, 10, 0), chbackup.Version(2, 8, 0, "fd469780"), chbackup.Version(2, 8, 0)]
-    assert sorted(versions) == versions[::-1]
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"), [("2.8.1", True), ("2.8.0", False), ("2.8.0+fd469780", None), ("2.7.9+x", False), ("dev", None)]
-)
-def test_a_build_between_two_releases_may_have_the_next_ones_features(text, answer):
-    from chbackup.versions import supports
-
-    assert supports(chbackup.parse_version(text), chbackup.Feature.DEPENDENTS_GUARD) is answer

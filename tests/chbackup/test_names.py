@@ -37,6 +37,28 @@ def test_unsafe_names_are_refused(name):
         check_name(name)
 
 
+@pytest.mark.parametrize("name", ["-a", ".a", "--help", "é", "a%41", "a;b", "a'b\"", "a:b", "$x", "x" * 233])
+def test_existing_archives_have_other_names_too(name):
+    assert check_name(name, existing=True) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a..b", "a b", "a/b", "a\\b", "a\n", "a\x7f", "a\x85", "\ud800", "x" * 234, "é" * 117]
+)
+def test_names_that_no_archive_has_are_refused(name):
+    with pytest.raises(InvalidInput):
+        check_name(name, existing=True)
+
+
+@given(st.text())
+def test_a_name_is_kept_or_refused(name):
+    for existing in (False, True):
+        try:
+            assert check_name(name, existing=existing) == name
+        except InvalidInput as error:
+            assert str(error).isascii() or str(error).isprintable()  # noqa: PT017
+
+
 def test_the_name_of_a_member():
     assert str(NAME) == "cozy-shop-0a1b2c-20261123T010203Z-0123456789ab-a1-s0of2-r1"
     assert NAME.set_name == "cozy-shop-0a1b2c-20261123T010203Z-0123456789ab"

@@ -70,6 +70,52 @@ async def test_no_representation_shows_them(caplog):
     assert_silent(caplog.text, repr(fake.requests))
 
 
+@pytest.mark.parametrize("transport", ["httpx", "aiohttp"])
+def test_no_client_shows_them(transport):
+    sidecar = chbackup.Client(URL, username=USER, password=PASSWORD, transport=transport)
+    assert_silent(repr(sidecar), repr(vars(sidecar)), str(sidecar))
+
+
+async def test_the_words_of_the_history_do_not_show_them():
+    row = {"command": "create b1", "status": "error", "error": f"dial with {PASSWORD} and {TOKEN}"}
+    with respx.mock(base_url=URL) as server:
+        server.route().respond(json=row)
+        async with chbackup.Client(URL, username=USER, password=PASSWORD) as sidecar:
+            (listed,), single = await sidecar.actions(), await sidecar.status()
+    assert single
+    assert_silent(repr(listed), listed.error, repr(single))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda sidecar: sidecar.create("b1", callback=f"ftp://10.0.0.1/{PASSWORD}"),
+        lambda sidecar: sidecar.create("b1", callback=f"http://{USER}:{PASSWORD}@10.0.0.1/"),
+        lambda sidecar: sidecar.submit(f"create --env=S3_SECRET_KEY={PASSWORD} b1"),
+        lambda sidecar: sidecar.submit(f"create '{PASSWORD}"),
+        lambda sidecar: sidecar.submit(f"{PASSWORD}"),
+        lambda sidecar: sidecar.submit(f"watch --x={PASSWORD}"),
+    ],
+    ids=range(6),
+)
+async def test_what_is_refused_is_not_repeated_where_it_may_be_secret(call):
+    async with chbackup.Client(URL) as sidecar:
+        with pytest.raises(chbackup.InvalidInput) as caught:
+            await call(sidecar)
+    assert_silent(*everything_of(caught.value))
+
+
+async def test_a_callback_shows_in_no_representation_of_the_operation():
+    async with FakeSidecar().client() as sidecar:
+        operation = await sidecar.create("b1", callback=chbackup.Callback(f"http://10.0.0.1/{PASSWORD}"))
+    assert_silent(repr(operation), operation.token)
+
+
+def test_the_query_of_a_table_is_not_shown():
+    table = chbackup.Table(database="shop", name="s3", create_table_query=f"ENGINE = S3('key', '{PASSWORD}')")
+    assert_silent(repr(table), str(table), repr([table]))
+
+
 @pytest.mark.parametrize(
     "url", [f"http://{USER}:{PASSWORD}@10.0.3.7:7171", f"http://{PASSWORD}@10.0.3.7", f"ftp://{USER}:{PASSWORD}@a"]
 )

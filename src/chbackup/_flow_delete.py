@@ -1,10 +1,10 @@
 """verified_delete: delete an archive everywhere on one sidecar, and nothing that a kept one needs."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ._steps import OnProgress, find, is_absent_remotely, report
+from ._steps import Flow, OnProgress, find, is_absent_remotely
 from ._waiting import DAY, Deadline
 from .client import Client
 from .errors import Busy, ChbackupError, NotFound, Refused, RequiredByOthers
@@ -33,18 +33,21 @@ async def verified_delete(
     """Delete an archive locally and remotely, and return when neither list shows it; none at all is as good.
 
     `broken` allows to delete a broken one. It may be an upload of another sidecar on the same storage path, which
-    this one does not show: make sure that none is running.
+    this one does not show: make sure that none is running. This flow works on every version of the server.
 
-    Raises RequiredByOthers when increments need it, on every version of the server; Refused for a broken one, or
-    when a list holds an archive without a name; Busy when a running row names it; WaitTimeout.
+    Raises RequiredByOthers when increments need it, whatever the server's version would allow; Refused for a broken
+    one, when a list holds an archive without a name, or when the archive is made anew meanwhile; Busy when a running
+    row names it; WaitTimeout.
     """
-    deadline = Deadline(timeout, f"delete {check_name(name)}")
+    deadline = Deadline(timeout, f"delete {check_name(name, existing=True)}")
+    flow = Flow(client, name, deadline, on_progress)
     local = remote = None
     while True:
         sight = await _look(client, name, deadline)
+        refuse_changed(name, [local, remote], [sight.local, sight.remote])
         local, remote = sight.local or local, sight.remote or remote
         refuse(name, sight, broken=broken)
-        report(on_progress, "cleaning up", name)
+        flow.report("cleaning up")
         if not sight.deleting and (sight.remotes or await is_absent_remotely(client, name, deadline)):
             if sight.local:
                 await _delete(client.delete_local, name, deadline)
@@ -84,6 +87,13 @@ def refuse(name: str, sight: Sight, *, broken: bool) -> None:
         busy = Busy(f"delete {name}: `{in_use[0].command}` is running", rows=in_use)
         busy.holder = in_use[0]
         raise busy
+
+
+def refuse_changed(name: str, before: Sequence[Archive | None], now: Sequence[Archive | None]) -> None:
+    """Raise Refused when an archive is not what was to be deleted: a lost delete may have worked, and it is new."""
+    for old, new in zip(before, now, strict=True):
+        if old and new and (old.created, old.data_size, old.required) != (new.created, new.data_size, new.required):
+            raise Refused(f"delete {name}: the {new.location} one has changed meanwhile: it was made anew")
 
 
 async def _look(client: Client, name: str, deadline: Deadline) -> Sight:

@@ -1,63 +1,48 @@
 """verified_restore: download an archive in full, measure it, and only then replace tables."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
+from ._flow_restore_plan import (
+    Plan,
+    RestoredTable,
+    RestoreReport,
+    not_verified,
+    plan_partitions,
+    plan_restore,
+    report_of,
+)
 from ._steps import (
     BLIND,
+    Flow,
     OnProgress,
+    Submit,
+    Unsubmitted,
     check_version,
     delete_local,
     discard_local,
     find,
     follow,
     list_remote,
-    report,
+    measures_tables,
     submit_once,
     tables_of,
+    taken,
 )
 from ._waiting import DAY, Deadline
+from .callbacks import Callback, CallbackReceiver
 from .client import Client
-from .errors import Busy, ChbackupError, NotFound, NotVerified, OperationLost, Refused, WaitTimeout
-from .evidence import bases, chain_problems, partial_local, remote_problems
-from .models import Archive, Table
+from .errors import Busy, ChbackupError, InvalidInput, NotFound, OperationLost, Refused, WaitTimeout
+from .evidence import bases, chain_problems, is_source, locked_out, partial_local, remote_problems
+from .models import Action, Archive, Table
 from .names import check_name
 from .operation import Operation, failure_of
 
-# These keep their rows outside of what is frozen: an archive has their schema only, and a restore empties them.
-_NOT_IN_ARCHIVES = frozenset(
-    ("Log", "TinyLog", "StripeLog", "Memory", "Set", "Join", "File", "Buffer", "EmbeddedRocksDB")
-)
+__all__ = ["RestoreReport", "RestoredTable", "verified_restore"]
 
-
-@dataclass(frozen=True)
-class RestoredTable:
-    """A table after a restore: its bytes in the archive and now. Merges change the latter."""
-
-    name: str
-    engine: str
-    archived_bytes: int
-    total_bytes: int
-    replaced: bool
-
-
-@dataclass(frozen=True)
-class RestoreReport:
-    """What a restore has made; `left_out` are tables that it would have emptied, as they were before."""
-
-    archive: Archive
-    tables: tuple[RestoredTable, ...]
-    left_out: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The tables to restore, those of them that exist, and those left as they are."""
-
-    tables: tuple[Table, ...]
-    replaced: frozenset[str]
-    left_out: tuple[str, ...]
+_ALREADY_HERE = "backup is already exists"  # somebody else has made a local copy since ours was deleted
 
 
 async def verified_restore(
@@ -65,15 +50,18 @@ async def verified_restore(
     name: str,
     *,
     tables: str | None = None,
+    partitions: Sequence[str] = (),
     overwrite: bool = False,
     timeout: float = DAY,
     on_progress: OnProgress | None = None,
+    callbacks: CallbackReceiver | None = None,
 ) -> RestoreReport:
     """Restore an archive's tables, and report what is there afterwards.
 
     `tables` is the server's pattern, such as `shop.*`. `overwrite` DROPS the tables of the archive that exist and
-    makes them as they were; rows that are not in the archive are gone. Tables whose engine keeps its rows out of
-    archives are left as they are. A stale local copy of this name is deleted.
+    makes them as they were; rows that are not in the archive are gone. With `partitions` (ids, server >= 2.8.0) only
+    these are replaced, in those of the tables that hold them in the archive. Tables whose engine keeps its rows out
+    of archives are left as they are. A local copy of this name is used if it is the archive's own, else deleted.
 
     Replicated tables are looked for on this sidecar's server only: drop them on all replicas before.
 
@@ -81,177 +69,201 @@ async def verified_restore(
     the archive, NotVerified, OperationFailed, OperationCancelled, OperationLost, WaitTimeout, and what sending
     raises. Before the restore itself begins no table is touched.
     """
-    deadline = Deadline(timeout, f"restore {check_name(name)}")
-    run = _Run(client, name, tables, overwrite, deadline, on_progress)
-    await check_version(client, deadline)
-    archive, archived = await run.find_archive()
-    chosen = await run.choose(archived)
-    plan_restore(name, chosen, await run.live_tables(), overwrite=overwrite)
-    report(on_progress, "downloading", name)
-    await delete_local(client, name, deadline)
-    await run.download(archived)
-    plan = plan_restore(name, chosen, await run.live_tables(), overwrite=overwrite)
-    report(on_progress, "restoring", name)
-    await run.restore(plan)
-    report(on_progress, "verifying", name)
-    result = report_of(archive, plan, await run.live_tables())
-    await delete_local(client, name, deadline)
+    flow = Flow(client, check_name(name, existing=True), Deadline(timeout, f"restore {name}"), on_progress, callbacks)
+    run = _Run(flow, tables, _checked(partitions), overwrite)
+    await check_version(client, flow.deadline)
+    archive = await run.find_archive()
+    chosen = await run.choose()
+    await run.plan(chosen)
+    flow.report("downloading")
+    fetched = await run.fetch(archive)
+    flow.report("restoring")
+    plan = await run.restore(chosen, fetched=fetched)
+    flow.report("verifying")
+    result = report_of(archive, plan, await run.made(plan))
+    if fetched:
+        await delete_local(client, name, flow.deadline)
     return result
-
-
-def plan_restore(name: str, archived: Sequence[Table], live: Sequence[Table], *, overwrite: bool) -> Plan:
-    """Decide which tables a restore may make.
-
-    Raises Refused for tables that exist, unless they are to be overwritten; for replicated ones always, because the
-    other replicas would bring back their rows.
-    """
-    existing = {table.full_name: table for table in live}
-    taken = [existing[table.full_name] for table in archived if table.full_name in existing]
-    if taken and not overwrite:
-        raise Refused(f"restore {name}: these tables exist: {_names(taken)}; overwrite=True drops them")
-    replicated = [table for table in taken if table.engine.startswith("Replicated")]
-    if replicated:
-        drops = " ".join(f"DROP TABLE {table.full_name} ON CLUSTER ... SYNC;" for table in replicated)
-        raise Refused(f"restore {name}: replicated tables must be gone from all replicas first: {drops}")
-    left_out = tuple(table.full_name for table in taken if table.engine_family in _NOT_IN_ARCHIVES)
-    chosen = tuple(table for table in archived if table.full_name not in left_out)
-    if not chosen:
-        raise Refused(f"restore {name}: it has no table with rows to restore; left out: {', '.join(left_out)}")
-    return Plan(chosen, frozenset(table.full_name for table in taken).difference(left_out), left_out)
-
-
-def report_of(archive: Archive, plan: Plan, live: Sequence[Table]) -> RestoreReport:
-    """Say what is there after a restore.
-
-    Raises NotVerified when a table is missing, or empty though the archive has rows of it.
-    """
-    found = {table.full_name: table for table in live}
-    problems = [f"{table.full_name} is missing" for table in plan.tables if table.full_name not in found]
-    restored = [
-        RestoredTable(
-            table.full_name,
-            found[table.full_name].engine,
-            table.total_bytes,
-            found[table.full_name].total_bytes,
-            table.full_name in plan.replaced,
-        )
-        for table in plan.tables
-        if table.full_name in found
-    ]
-    problems += [f"{table.name} is empty" for table in restored if table.archived_bytes and not table.total_bytes]
-    if problems:
-        raise _not_verified(f"restore {archive.name}", problems)
-    return RestoreReport(archive, tuple(restored), plan.left_out)
 
 
 @dataclass
 class _Run:
-    client: Client
-    name: str
+    flow: Flow
     pattern: str | None
+    partitions: tuple[str, ...]
     overwrite: bool
-    deadline: Deadline
-    on_progress: OnProgress | None
+    expected: int | None = None
 
-    async def find_archive(self) -> tuple[Archive, list[Table]]:
-        """Return the remote archive and its tables, once it is shown to be whole."""
+    async def find_archive(self) -> Archive:
+        """Return the remote archive, once it is shown to be whole, and keep the bytes of its tables."""
+        client, deadline, name = self.flow.client, self.flow.deadline, self.flow.name
         await self._refuse_in_use()
-        remotes = await list_remote(self.client, self.deadline, self.name)
-        archive = find(remotes, self.name)
+        remotes = await list_remote(client, deadline, name)
+        archive = find(remotes, name)
         if archive is None:
-            raise NotFound(f"restore {self.name}: there is no such archive in the remote list")
-        if problems := chain_problems(remotes, self.name):
-            raise Refused(f"restore {self.name}: it cannot be restored: {'; '.join(problems)}")
-        needed = bases(remotes, self.name)
-        measured = [item.name for item in await self.deadline.read(self.client.list_local) if item.name in needed]
+            raise NotFound(f"restore {name}: there is no such archive in the remote list")
+        if problems := chain_problems(remotes, name):
+            raise Refused(f"restore {name}: it cannot be restored: {'; '.join(problems)}")
+        needed = bases(remotes, name)
+        measured = [item.name for item in await deadline.read(client.list_local) if item.name in needed]
         if measured:
             raise Refused(
-                f"restore {self.name}: delete the local copies of {', '.join(measured)} first: beside them the size "
+                f"restore {name}: delete the local copies of {', '.join(measured)} first: beside them the size "
                 "of a download does not tell whether it is whole"
             )
-        return archive, await self._tables(archive)
+        self.expected = await self._size(archive)
+        return archive
 
-    async def choose(self, archived: list[Table]) -> list[Table]:
-        """Return the archive's tables that match the pattern."""
-        if self.pattern is None:
-            return archived
-        matching = await self.deadline.read(lambda: self.client.tables(table=self.pattern, remote_backup=self.name))
+    async def choose(self) -> list[Table]:
+        """Return the archive's tables that match the pattern, with their partitions if these matter.
+
+        Raises Unsupported.
+        """
+        matching = await self.flow.deadline.read(
+            lambda: self.flow.client.tables(
+                table=self.pattern, remote_backup=self.flow.name, list_partitions=bool(self.partitions)
+            )
+        )
         if not matching:
-            raise Refused(f"restore {self.name}: none of its tables matches {self.pattern!r}")
+            raise Refused(f"restore {self.flow.name}: none of its tables matches {self.pattern!r}")
         return matching
 
-    async def live_tables(self) -> list[Table]:
-        """Return the tables of ClickHouse, those of the system included."""
-        return await self.deadline.read(lambda: self.client.tables(all=True))
+    async def plan(self, chosen: Sequence[Table]) -> Plan:
+        """Compare with what is there now.
 
-    async def download(self, archived: list[Table]) -> None:
-        """Download in full, and compare the copy with what the archive names."""
-        row = None
-        operation = await self._submit("download", lambda: self.client.download(self.name))
+        Raises Refused.
+        """
+        live = await self._live_tables()
+        if self.partitions:
+            return plan_partitions(self.flow.name, chosen, live, self.partitions, overwrite=self.overwrite)
+        return plan_restore(self.flow.name, chosen, live, overwrite=self.overwrite)
+
+    async def fetch(self, archive: Archive) -> bool:
+        """Have a local copy of the archive that is whole; whether it had to be downloaded."""
+        local = await self._local()
+        if local and is_source(local, archive) and not partial_local(local, self.expected):
+            return False  # the download could only prove that the remote one has become worse
+        if local:
+            await delete_local(self.flow.client, self.flow.name, self.flow.deadline)
+        operation = await self._submit("download", self._download)
         try:
-            row = await follow(operation, self.deadline, self.on_progress)
+            row = await follow(self.flow, operation)
         except WaitTimeout:  # an increment whose base lacks an object downloads for ever
             with suppress(ChbackupError):
                 await operation.cancel()
-            await discard_local(self.client, self.name)
+            await discard_local(self.flow.client, self.flow.name)
             raise
-        local = find(await self.deadline.read(self.client.list_local), self.name)
-        error = (row and failure_of(row)) or self._problem(local, archived, lost=row is None)
-        if error:
-            error.message += await discard_local(self.client, self.name)
-            raise error
+        await self._require_whole(row)
+        return True
 
-    async def restore(self, plan: Plan) -> None:
-        """Replace the tables."""
-        everything = self.pattern is None and not plan.left_out
-        tables = None if everything else ",".join(table.full_name for table in plan.tables)
-        operation = await self._submit("restore", lambda: self.client.restore(self.name, tables=tables))
-        row = await follow(operation, self.deadline, self.on_progress)
-        error = failure_of(row) if row else self._lost("restore")
-        if error:
+    async def restore(self, chosen: Sequence[Table], *, fetched: bool) -> Plan:
+        """Replace the tables, or partitions of them, and return what was planned last."""
+        operation: Operation | Unsubmitted = Unsubmitted.UNSENT
+        while operation is Unsubmitted.UNSENT:
+            await self._require_local()
+            plan = await self.plan(chosen)
+            operation = await submit_once(self.flow, "restore", partial(self._restore, plan), self._asked(plan))
+        if not isinstance(operation, Operation):
+            raise self._lost("restore")
+        row = await follow(self.flow, operation)
+        if row and locked_out(row):
+            raise await self._taken(row)
+        if error := failure_of(row) if row else self._lost("restore"):
             error.message += "; tables may be empty or missing now: restore again with overwrite=True"
-            error.message += await discard_local(self.client, self.name)
+            error.message += await discard_local(self.flow.client, self.flow.name) if fetched else ""
             raise error
+        return plan
+
+    async def made(self, plan: Plan) -> list[Table]:
+        """Return the tables of ClickHouse as they are now, with their partitions if these matter."""
+        if not plan.partitions:
+            return await self._live_tables()
+        pattern = ",".join(plan.partitions)
+        read = self.flow.deadline.read
+        return await read(lambda: self.flow.client.tables(table=pattern, list_partitions=True))
+
+    async def _download(self, callback: Callback | None) -> Operation:
+        return await self.flow.client.download(self.flow.name, callback=callback)
+
+    async def _restore(self, plan: Plan, callback: Callback | None) -> Operation:
+        asked = self._asked(plan)
+        tables, partitions = asked[0] if asked else None, asked[1:]
+        return await self.flow.client.restore(
+            self.flow.name, tables=tables, partitions=partitions, data=bool(partitions), callback=callback
+        )
+
+    def _asked(self, plan: Plan) -> list[str]:
+        """Return the tables to restore as one text, and the partitions; nothing means all of the archive."""
+        if self.pattern is None and not plan.left_out and not plan.partitions:
+            return []
+        tables = ",".join(table.full_name for table in plan.tables)
+        return [tables, *(f"{table}:{item}" for table, items in plan.partitions.items() for item in items)]
+
+    async def _require_whole(self, row: Action | None) -> None:
+        """Measure the local copy, whatever the download's row says: a restart rewrites rows."""
+        if row and (locked_out(row) or _ALREADY_HERE in row.error):
+            raise await self._taken(row)
+        local = await self._local()
+        problems = partial_local(local, self.expected) if local else ["there is no local copy after the download"]
+        if not problems:
+            return
+        unproven = not_verified(f"restore {self.flow.name}", problems)
+        lost = self._lost("download") if row is None and (local is None or local.broken) else None
+        error = (row and failure_of(row)) or lost or unproven
+        error.message += await discard_local(self.flow.client, self.flow.name)
+        raise error
+
+    async def _require_local(self) -> None:
+        """Look once more for the copy that is about to replace tables: another caller deletes it at its end."""
+        local = await self._local()
+        if local is None or partial_local(local, self.expected):
+            raise Refused(f"restore {self.flow.name}: another caller has deleted its local copy; no table was touched")
 
     async def _refuse_in_use(self) -> None:
-        rows = await self.deadline.read(lambda: self.client.actions(filter="in progress"))
-        in_use = [row for row in rows if row.running and self.name in row.names]
+        name, client = self.flow.name, self.flow.client
+        rows = await self.flow.deadline.read(lambda: client.actions(filter="in progress"))
+        in_use = [row for row in rows if row.running and name in row.names]
         if in_use:
-            error = Busy(f"restore {self.name}: `{in_use[0].command}` is running", rows=in_use)
+            error = Busy(f"restore {name}: `{in_use[0].command}` is running", rows=in_use)
             error.holder = in_use[0]
             raise error
 
-    async def _tables(self, archive: Archive) -> list[Table]:
-        patience = self.deadline.part(BLIND, f"reading the tables of {self.name}")
-        while not (tables := await tables_of(self.client, self.name, patience)) and patience.left:
+    async def _size(self, archive: Archive) -> int | None:
+        """Return the bytes that a whole download has, None when the server's version does not tell."""
+        patience = self.flow.deadline.part(BLIND, f"reading the tables of {archive.name}")
+        while not (tables := await tables_of(self.flow.client, archive.name, patience)) and patience.left:
             await patience.pause()
         if not tables:
-            raise Refused(f"restore {self.name}: the object store shows no tables of it")
-        if problems := remote_problems(archive, tables):
-            raise _not_verified(f"restore {self.name}", problems)
-        return tables
+            raise Refused(f"restore {archive.name}: the object store shows no tables of it")
+        if not await measures_tables(self.flow.client, self.flow.deadline):
+            return None if archive.required else archive.data_size
+        total = sum(table.total_bytes for table in tables)
+        if total < archive.data_size:  # more is what a rebase makes of an increment
+            raise not_verified(f"restore {archive.name}", remote_problems(archive, tables))
+        return total
 
-    async def _submit(self, verb: str, submit: Callable[[], Awaitable[Operation]]) -> Operation:
-        operation = await submit_once(self.client, submit, verb, self.name, self.deadline)
-        if operation is None:
+    async def _live_tables(self) -> list[Table]:
+        return await self.flow.deadline.read(lambda: self.flow.client.tables(all=True))
+
+    async def _local(self) -> Archive | None:
+        return find(await self.flow.deadline.read(self.flow.client.list_local), self.flow.name)
+
+    async def _submit(self, verb: str, submit: Submit) -> Operation:
+        while (operation := await submit_once(self.flow, verb, submit)) is Unsubmitted.UNSENT:
+            await self._refuse_in_use()
+        if not isinstance(operation, Operation):
             raise self._lost(verb)
         return operation
 
+    async def _taken(self, row: Action) -> Refused:
+        rows = await self.flow.deadline.read(lambda: self.flow.client.actions(filter="in progress"))
+        return taken(self.flow, "restore", row, [other for other in rows if self.flow.name in other.names])
+
     def _lost(self, verb: str) -> OperationLost:
-        return OperationLost(f"restore {self.name}: the server does not know the {verb} any more", operation=verb)
-
-    def _problem(self, local: Archive | None, archived: Sequence[Table], *, lost: bool) -> ChbackupError | None:
-        if lost and (local is None or local.broken):
-            return self._lost("download")
-        problems = partial_local(local, archived) if local else ["there is no local copy after the download"]
-        return _not_verified(f"restore {self.name}", problems) if problems else None
+        return OperationLost(f"restore {self.flow.name}: the server does not know the {verb} any more", operation=verb)
 
 
-def _not_verified(what: str, problems: Sequence[str]) -> NotVerified:
-    error = NotVerified(f"{what} is not proven: {'; '.join(problems)}")
-    error.problems = tuple(problems)
-    return error
-
-
-def _names(tables: Sequence[Table]) -> str:
-    return ", ".join(table.full_name for table in tables)
+def _checked(partitions: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(partitions, str) or not all(partitions):
+        raise InvalidInput("partitions must be a list of ids of partitions, such as 202601")
+    return tuple(partitions)

@@ -1,15 +1,18 @@
 """What the flows share: submit once, follow, look at the lists, clean up."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Literal
 
 import anyio
 
-from ._waiting import Deadline, latest
+from ._waiting import Deadline
+from .callbacks import Callback, CallbackReceiver
 from .client import Client
-from .errors import Busy, ChbackupError, ConnectionFailed, NotFound, OperationLost, ServerError, Unsupported
+from .errors import Busy, ChbackupError, ConnectionFailed, NotFound, OperationLost, Refused, ServerError, Unsupported
+from .evidence import locked_out
 from .models import Action, Archive, Table
 from .operation import Operation, settled_history
 from .versions import Feature
@@ -23,14 +26,39 @@ BLIND = 300.0  # how long an object store may look empty before that counts as a
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a flow stands; `action` is the row of the operation that it follows."""
+    """Where a flow stands; `action` is the last row of the `operation` that it follows."""
 
     step: Step
     archive: str
     action: Action | None = None
+    operation: Operation | None = None
 
 
 OnProgress = Callable[[Progress], object]
+Submit = Callable[[Callback | None], Awaitable[Operation]]
+
+
+class Unsubmitted(Enum):
+    """Why there is no operation to follow: nothing was started, or the reply was lost and no row shows a trace."""
+
+    UNSENT = auto()
+    LOST = auto()
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What a flow carries along: whom it speaks to about which archive, until when, and who is told."""
+
+    client: Client
+    name: str
+    deadline: Deadline
+    on_progress: OnProgress | None = None
+    callbacks: CallbackReceiver | None = None
+
+    def report(self, step: Step, action: Action | None = None, operation: Operation | None = None) -> None:
+        """Tell the caller where the flow stands."""
+        if self.on_progress:
+            self.on_progress(Progress(step, self.name, action, operation))
 
 
 async def check_version(client: Client, deadline: Deadline) -> None:
@@ -39,46 +67,54 @@ async def check_version(client: Client, deadline: Deadline) -> None:
         raise Unsupported(f"verified flows need clickhouse-backup 2.6.40, the server is {await client.version()}")
 
 
-async def submit_once(
-    client: Client, submit: Callable[[], Awaitable[Operation]], verb: str, name: str, deadline: Deadline
-) -> Operation | None:
-    """Submit an operation, or find the one whose reply was lost; None when it cannot be found.
+async def submit_once(flow: Flow, verb: str, submit: Submit, asked: Collection[str] = ()) -> Operation | Unsubmitted:
+    """Submit an operation, or find the one whose reply was lost: `asked` are the texts that its row shows.
 
-    It is sent again only when nothing can have been started: the server was busy, or was never reached.
+    UNSENT means that nothing can have been started: the server was busy, which is waited out, or never reached. What
+    was seen before may have changed since, so look again before the next try.
     """
-    known = {identity(row) for row in await deadline.read(client.actions) if not row.running}
-    while True:
-        try:
-            return await submit()
-        except Busy as error:
-            deadline.saw = error.message
-        except ConnectionFailed as error:
-            deadline.saw = error.message
-            if error.sent:
-                break
-        except ServerError as error:
-            if error.status_code == 500:  # the sidecar's own refusal; others may stand between it and us
-                raise
-            break
-        await deadline.pause()
-    return await _find_submitted(client, verb, name, known, deadline)
+    known = {identity(row) for row in await flow.deadline.read(flow.client.actions)}
+    shown = {flow.name, *asked}
+    callback = flow.callbacks.callback() if flow.callbacks else None
+    try:
+        operation: Operation | Unsubmitted = await submit(callback)
+    except Busy as error:
+        flow.deadline.saw = error.message
+        await _idle(flow)
+        return Unsubmitted.UNSENT
+    except ConnectionFailed as error:
+        flow.deadline.saw = error.message
+        if not error.sent:
+            await flow.deadline.pause()
+            return Unsubmitted.UNSENT
+        operation = await _find_submitted(flow, verb, shown, known)
+    except ServerError as error:
+        if error.status_code == 500:  # the sidecar's own refusal; others may stand between it and us
+            raise
+        operation = await _find_submitted(flow, verb, shown, known)
+    if isinstance(operation, Operation):
+        operation.wake = callback
+    return operation
 
 
-async def follow(operation: Operation, deadline: Deadline, on_progress: OnProgress | None) -> Action | None:
+async def follow(flow: Flow, operation: Operation) -> Action | None:
     """Follow an operation to its end and return its last row, None when the server has lost it."""
     row = None
+    flow.report("following", None, operation)
     try:
-        async for row in operation.watch(deadline.left):
-            report(on_progress, "following", operation.name, row)
+        async for row in operation.watch(flow.deadline.left):
+            flow.report("following", row, operation)
     except OperationLost:
         return None
     return row
 
 
-def report(on_progress: OnProgress | None, step: Step, archive: str, action: Action | None = None) -> None:
-    """Tell the caller where the flow stands."""
-    if on_progress:
-        on_progress(Progress(step, archive, action))
+def taken(flow: Flow, what: str, row: Action, others: Sequence[Action]) -> Refused:
+    """Return the error for a row that another caller's operation on the same archive has kept from starting."""
+    holders = [other for other in others if other.operation_id != row.operation_id and not locked_out(other)]
+    who = f"`{holders[-1].command}` of another caller" if holders else "another caller"
+    message = f"{what} {flow.name}: {who} is at work on this archive; nothing of it was touched: {row.error}"
+    return Refused(message, words=row.error, rows=[*holders, row])
 
 
 async def is_absent_remotely(client: Client, name: str, deadline: Deadline) -> bool:
@@ -112,12 +148,15 @@ async def delete_local(client: Client, name: str, deadline: Deadline) -> None:
 async def discard_local(client: Client, name: str) -> str:
     """Delete what a failed operation left on the disk, as far as that goes; say what stays.
 
-    Nothing is deleted while the remote list is empty: the local copy may be the last one.
+    A good local copy stays while the remote list shows no good archive at all: it may be the last one.
     """
     deadline = Deadline(_CLEAN_UP, f"deleting the local copy of {name}")
     try:
-        if not await deadline.read(client.list_remote):
-            return "; a local copy may be left, the remote list is empty"
+        local = find(await deadline.read(client.list_local), name)
+        if local is None:
+            return ""
+        if not local.broken and all(archive.broken for archive in await deadline.read(client.list_remote)):
+            return "; the local copy is left, because the remote list shows no good archive: delete it when it can go"
         await delete_local(client, name, deadline)
     except ChbackupError as error:
         return f"; a local copy is left: {error.message}"
@@ -132,25 +171,44 @@ async def tables_of(client: Client, name: str, deadline: Deadline) -> list[Table
         return []
 
 
+async def measures_tables(client: Client, deadline: Deadline) -> bool:
+    """Whether the server tells the sizes of an archive's tables."""
+    return await deadline.read(lambda: client.supports(Feature.TABLES_ARE_MEASURED)) is not False
+
+
 def find(archives: Sequence[Archive], name: str) -> Archive | None:
     """Return the archive of this name, None when the list does not show it."""
     return next((archive for archive in archives if archive.name == name), None)
 
 
-async def _find_submitted(
-    client: Client, verb: str, name: str, known: set[tuple[object, ...]], deadline: Deadline
-) -> Operation | None:
-    def shown(rows: Sequence[Action]) -> list[Action]:
-        return [
-            row for row in rows if row.archive == name and row.verb in _SHOWN_AS[verb] and identity(row) not in known
-        ]
+async def _idle(flow: Flow) -> None:
+    while True:
+        await flow.deadline.pause()
+        rows = await flow.deadline.read(lambda: flow.client.actions(filter="in progress"))
+        if not any(row.running for row in rows):
+            return
 
-    end = anyio.current_time() + client.timeout + _REPLY_GRACE
+
+async def _find_submitted(
+    flow: Flow, verb: str, texts: set[str], known: set[tuple[object, ...]]
+) -> Operation | Unsubmitted:
+    """Look for a row that began after all known ones; of several, none can be said to be ours."""
+
+    def shown(rows: Sequence[Action]) -> list[Action]:
+        named = [row for row in rows if row.archive == flow.name and row.verb in _SHOWN_AS[verb]]
+        return [row for row in named if identity(row) not in known]
+
+    def mine(row: Action) -> bool:
+        return row.resumed or row.names - {""} == texts
+
+    end = anyio.current_time() + flow.client.timeout + _REPLY_GRACE
     while anyio.current_time() < end:
-        rows = await settled_history(client, deadline, lambda rows: bool(shown(rows)))
-        if row := latest(shown(rows)):
-            return Operation(client, verb, name, row.operation_id, position=row.position)
-    return None
+        rows = shown(await settled_history(flow.client, flow.deadline, lambda rows: bool(shown(rows))))
+        if len(rows) == 1 and mine(rows[0]):
+            return Operation(flow.client, verb, flow.name, rows[0].operation_id, position=rows[0].position)
+        if rows:
+            break
+    return Unsubmitted.LOST
 
 
 def identity(row: Action) -> tuple[object, ...]:
@@ -164,4 +222,5 @@ _SHOWN_AS = {
     "upload": ("upload",),
     "download": ("download",),
     "restore": ("restore",),
+    "rebase": ("rebase",),
 }

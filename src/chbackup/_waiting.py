@@ -5,17 +5,19 @@ from typing import TypeVar
 
 import anyio
 
+from .callbacks import Callback
 from .errors import ChbackupError, WaitTimeout
 from .models import Action
 
 DAY = 86_400.0
+SHORTEST = 0.25  # also for who is woken without end
 
 T = TypeVar("T")
 
 
 def poll_delay(waited: float) -> float:
     """Seconds until the next look: a tenth of the time already waited, so that an end is seen 5 % late."""
-    return min(max(waited / 10, 0.25), 10.0)
+    return min(max(waited / 10, SHORTEST), 10.0)
 
 
 class Deadline:
@@ -33,8 +35,8 @@ class Deadline:
         """Seconds that remain, never less than 0."""
         return max(self._start + self._timeout - anyio.current_time(), 0.0)
 
-    async def pause(self, seconds: float | None = None) -> None:
-        """Sleep until the next look, by default for as long as polling suggests.
+    async def pause(self, seconds: float | None = None, wake: Callback | None = None) -> None:
+        """Sleep until the next look, by default for as long as polling suggests, or until `wake` is poked.
 
         Raises WaitTimeout when the deadline has passed.
         """
@@ -42,7 +44,7 @@ class Deadline:
             saw = f"; last seen: {self.saw}" if self.saw else ""
             raise WaitTimeout(f"{self.what} has not ended after {self._timeout:g} s{saw}", rows=self.rows)
         delay = poll_delay(anyio.current_time() - self._start) if seconds is None else seconds
-        await anyio.sleep(min(delay, self.left))
+        await _sleep(min(delay, self.left), wake)
 
     async def read(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what a request answers that may be repeated, over every trouble that passes by itself."""
@@ -62,6 +64,15 @@ class Deadline:
     def part(self, seconds: float, what: str) -> "Deadline":
         """Return a shorter deadline within this one."""
         return Deadline(min(seconds, self.left), what)
+
+
+async def _sleep(seconds: float, wake: Callback | None) -> None:
+    if wake is None:
+        await anyio.sleep(seconds)
+        return
+    await anyio.sleep(min(seconds, SHORTEST))
+    with anyio.move_on_after(max(seconds - SHORTEST, 0.0)):
+        await wake.poked()
 
 
 def latest(rows: Iterable[Action]) -> Action | None:

@@ -3,32 +3,35 @@
 No list shows that a part of an archive is missing from the object store: only a restore, or the store itself, does.
 """
 
+import uuid
 from collections.abc import Collection, Iterable, Sequence
 
 from .models import Action, Archive, Table
 
 _WRITES = ("create_remote", "upload")
 _REMOVES = ("delete", "rebase")
+_UUID_OF_TIME = 1
 
 
 def prove_archive(
     *,
     remote: Archive | None,
     local: Archive | None,
-    tables: Sequence[Table],
+    tables: Sequence[Table] | None,
     required: str = "",
     source_bytes: int | None = None,
 ) -> list[str]:
     """Say what is missing in the proof that a remote archive was made from the local copy.
 
-    `tables` are those of the remote archive, `required` the base that was asked for. `source_bytes` is the whole
-    size of what an increment was made from; None leaves only the lower bound.
+    `tables` are those of the remote archive, None for a server that does not measure them (before 2.7.0), `required`
+    is the base that was asked for. `source_bytes` is the whole size of what an increment was made from; None leaves
+    only the lower bound.
     """
     if remote is None:
         return ["the archive is not in the remote list"]
     if remote.broken:
         return [f"the remote archive is broken: {remote.broken}"]
-    problems = remote_problems(remote, tables, source_bytes=source_bytes)
+    problems = [] if tables is None else remote_problems(remote, tables, source_bytes=source_bytes)
     if remote.required != required:
         problems.append(f"its base is {_base(remote.required)}, asked was {_base(required)}")
     return problems + _local_problems(remote, local)
@@ -43,17 +46,23 @@ def remote_problems(remote: Archive, tables: Sequence[Table], *, source_bytes: i
     return [] if total == expected else [_mismatch(total, str(expected))]
 
 
-def partial_local(local: Archive, tables: Sequence[Table]) -> list[str]:
-    """Say what a downloaded copy lacks of the tables that its remote archive names.
+def partial_local(local: Archive, expected: int | None) -> list[str]:
+    """Say what a downloaded copy lacks; `expected` are the bytes of its tables, None when nobody knows.
 
     Exact only while the sidecar holds no local copy of the archive's bases: then the server counts less.
     """
     if local.broken:
         return [f"the local copy is broken: {local.broken}"]
-    total = sum(table.total_bytes for table in tables)
-    if local.data_size == total:
+    if expected in (None, local.data_size):
         return []
-    return [f"the local copy holds {local.data_size} bytes, the archive's tables {total}"]
+    return [f"the local copy holds {local.data_size} bytes, the archive's tables {expected}"]
+
+
+def is_source(local: Archive, remote: Archive) -> bool:
+    """Whether a full remote archive was made from this local copy, or this copy from it: nothing tells them apart."""
+    if local.broken or remote.broken or local.required or remote.required:
+        return False
+    return (local.created, local.data_size) == (remote.created, remote.data_size)
 
 
 def hurt_by(
@@ -65,7 +74,29 @@ def hurt_by(
     every sidecar that shares its storage path, from the submission on.
     """
     kept = {name, *bases}
-    return [row for row in rows if row.operation_id not in own and not row.resumed and _hurts(row, name, kept)]
+    others = [row for row in rows if row.operation_id not in own and not row.resumed and not locked_out(row)]
+    return [row for row in others if _hurts(row, name, kept)]
+
+
+def locked_out(row: Action) -> bool:
+    """Whether an operation has failed for the only reason that another one was at work on the same archive.
+
+    The server holds a file per name while it creates, uploads, downloads or restores (>= 2.6.27).
+    """
+    words = row.error
+    return row.status == "error" and "another clickhouse-backup `" in words and "command is already running" in words
+
+
+def restarted(rows: Sequence[Action], operation_id: str) -> bool | None:
+    """Whether the server's process has ended since it gave this id, judged by its history; None when nothing tells.
+
+    Ids are UUIDs of version 1: those of one process have their clock sequence and their node in common.
+    """
+    if not rows:
+        return True
+    given_by = _process(operation_id)
+    known = {process for row in rows if (process := _process(row.operation_id))}
+    return given_by not in known if given_by and known else None
 
 
 def since(rows: Iterable[Action], own: Action) -> list[Action]:
@@ -137,9 +168,12 @@ def _local_problems(remote: Archive, local: Archive | None) -> list[str]:
         return ["there is no local copy to compare it with"]
     if local.broken:
         return [f"the local copy is broken: {local.broken}"]
-    if local.data_size == remote.data_size:
-        return []
-    return [f"it holds {remote.data_size} bytes of data, the local copy {local.data_size}"]
+    problems = []
+    if local.data_size != remote.data_size:
+        problems.append(f"it holds {remote.data_size} bytes of data, the local copy {local.data_size}")
+    if local.created != remote.created:
+        problems.append(f"it was made from a copy of {remote.created}, the local one is of {local.created}")
+    return problems
 
 
 def _hurts(row: Action, name: str, kept: Collection[str]) -> bool:
@@ -154,6 +188,14 @@ def _ended_before(row: Action, own: Action) -> bool:
     if row.running or row.position > own.position:
         return False
     return row.finish is None or own.start is None or row.finish <= own.start
+
+
+def _process(operation_id: str) -> tuple[int, int] | None:
+    try:
+        found = uuid.UUID(operation_id)
+    except ValueError:
+        return None
+    return (found.clock_seq, found.node) if found.version == _UUID_OF_TIME else None
 
 
 def _mismatch(total: int, expected: str) -> str:

@@ -2,6 +2,7 @@
 
 from ._flow_backup import verified_backup
 from ._flow_delete import DeleteReport, verified_delete
+from ._flow_rebase import verified_rebase
 from ._flow_restore import RestoredTable, RestoreReport, verified_restore
 from ._steps import Progress
 
@@ -12,5 +13,6 @@ __all__ = [
     "RestoredTable",
     "verified_backup",
     "verified_delete",
+    "verified_rebase",
     "verified_restore",
 ]

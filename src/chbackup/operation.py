@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
 from ._waiting import DAY, Deadline, latest, poll_delay
+from .callbacks import Callback
 from .errors import (
     ChbackupError,
     ConnectionFailed,
@@ -15,9 +17,10 @@ from .errors import (
     OperationCancelled,
     OperationFailed,
     OperationLost,
+    Refused,
     WaitTimeout,
 )
-from .evidence import find_row
+from .evidence import find_row, restarted
 from .models import Action, Archive
 from .names import check_name
 from .versions import Feature
@@ -25,21 +28,45 @@ from .versions import Feature
 if TYPE_CHECKING:
     from .client import Client
 
-__all__ = ["Operation", "operation_from_token", "poll_delay"]
+__all__ = ["Cancelled", "Operation", "operation_from_token", "poll_delay"]
 
-_TOKEN = re.compile(r"chb1:([a-z_]+):([^:]+):([A-Za-z0-9-]*):(-?[0-9]+)")
+_TOKEN = re.compile(r"chb1:([a-z_]+):(.+):([A-Za-z0-9-]*):(-?[0-9]+)")
 
 # What the server starts by itself for a local archive with a state file, when its process starts.
 _RESUMED_AS = {"create_remote": "upload", "upload": "upload", "download": "download"}
+_WHY_LOST = {
+    True: "the server's process was restarted, and did not go on with it",
+    False: "the server lives, and has dropped its row from the history",
+    None: "the server does not know it any more: it was restarted, or has dropped old rows from its history",
+}
 _QUIET = 5.0  # a server that has just started begins to resume within 0.1 s, and gives up when any row is running
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What became of an operation that was to be cancelled, and what the lists show of its archive then.
+
+    `row` may say `success`: it had ended before, or the server could not stop it. `stopped` is False when the server
+    may still be at work on it, because it does not wait for the end of what it kills (before 2.7.0). `message` says
+    all of it, and what to do.
+    """
+
+    row: Action
+    stopped: bool
+    local: Archive | None
+    remote: Archive | None
+    message: str
 
 
 class Operation:
     """An operation as the server acknowledged it.
 
     `operation_id` is "" where the server gave none; then the operation is the last row of this verb and name from
-    `position` in the history on.
+    `position` in the history on. `wake` ends a pause between two looks early; without it, or when its callback gets
+    lost, an end is seen by polling.
     """
+
+    wake: Callback | None = None
 
     def __init__(self, client: "Client", verb: str, name: str, operation_id: str = "", *, position: int = -1) -> None:
         self.client = client
@@ -73,19 +100,21 @@ class Operation:
             raise error
         return row
 
-    async def cancel(self, timeout: float = 60.0) -> Action:
-        """Kill the operation, and return its row once it has ended and the server has confirmed.
+    async def cancel(self, timeout: float = 60.0) -> Cancelled:
+        """Kill the operation, wait until the server has confirmed its end, and say what it left behind.
 
-        What it had made stays: delete the local archive, or the server goes on with it at its next start. A row
-        that the server cannot stop in its version is waited for.
+        Nothing is deleted. A row that the server cannot stop in its version is waited for.
 
-        Raises OperationLost, WaitTimeout.
+        Raises Refused when another row of the same text runs (a kill could hit that one), OperationLost, WaitTimeout.
         """
         deadline = Deadline(timeout, f"cancelling {self.verb} {self.name}")
         row = await anext(aiter(self.watch(timeout)))
-        if row.running and await self._can_be_killed(row):
+        kill = row.running and await self._can_be_killed(row)
+        if kill:
             await _kill(self.client, row, deadline)
-        return await self._ended(deadline.left)
+        row = await self._ended(deadline.left)
+        stopped = not kill or await self.client.supports(Feature.KILL_WAITS) is not False
+        return await _left_by(self, row, stopped=stopped)
 
     async def _ended(self, timeout: float) -> Action:
         return [row async for row in self.watch(timeout)][-1]
@@ -103,7 +132,7 @@ def operation_from_token(client: "Client", token: str) -> Operation:
     if not found:
         raise InvalidInput("that is not a token of an operation")
     verb, name, operation_id, position = found.groups()
-    return Operation(client, verb, check_name(name), operation_id, position=int(position))
+    return Operation(client, verb, check_name(name, existing=True), operation_id, position=int(position))
 
 
 async def settled_history(
@@ -151,7 +180,7 @@ class _Watch:
             raise StopAsyncIteration
         while True:
             if self._last:
-                await self._deadline.pause()
+                await self._deadline.pause(wake=self._operation.wake)
             row = await self._deadline.read(self._look) or await self._recover()
             self._deadline.saw_row(row)
             if self._last is None or (row.command, row.status) != (self._last.command, self._last.status):
@@ -182,11 +211,16 @@ class _Watch:
             row = find_row(rows, operation_id=operation.operation_id, verb=operation.verb, name=operation.name)
             if row:
                 return row
-        if row := latest(row for row in rows if _resumes(row, operation)):
+        gone = restarted(rows, operation.operation_id) is not False
+        if gone and (row := latest(row for row in rows if _resumes(row, operation))):
             return row
-        if not self._by_name:
-            return None
+        return self._own_by_name(rows) if self._by_name else None
+
+    def _own_by_name(self, rows: Sequence[Action]) -> Action | None:
+        operation, last = self._operation, self._last
         nameless = [row for row in rows if row.operation_id in ("", operation.operation_id)]
+        if last and (row := latest(row for row in nameless if (row.command, row.start) == (last.command, last.start))):
+            return row  # its position changes when older rows are dropped
         return find_row(nameless, verb=operation.verb, name=operation.name, after_position=operation.position - 1)
 
 
@@ -195,6 +229,10 @@ def _resumes(row: Action, operation: Operation) -> bool:
 
 
 async def _kill(client: "Client", row: Action, deadline: Deadline) -> None:
+    rows = await deadline.read(lambda: client.actions(filter="in progress"))
+    twins = [other for other in rows if other.running and other.command == row.command]
+    if len(twins) > 1:
+        raise Refused(f"{deadline.what}: another `{row.command}` runs, and a kill may hit that one", rows=twins)
     try:
         await client.kill(row.command, timeout=max(deadline.left, 1.0))
     except NotFound:  # it has ended by itself
@@ -205,16 +243,36 @@ async def _kill(client: "Client", row: Action, deadline: Deadline) -> None:
 
 
 async def _lost(operation: Operation, rows: Sequence[Action]) -> OperationLost:
-    name, client = operation.name, operation.client
-    local, local_words = await _listed(client, "local", name)
-    remote, remote_words = await _listed(client, "remote", name)
+    local, remote, words = await _listed_of(operation)
+    gone = restarted(rows, operation.operation_id)
+    if gone is None and await operation.client.supports(Feature.TRIMMED_HISTORY) is False:
+        gone = True
     error = OperationLost(
-        f"{operation.verb} {name}: the server does not know it any more; {local_words}, {remote_words}",
+        f"{operation.verb} {operation.name}: {_WHY_LOST[gone]}; {words}",
         operation=operation.verb,
-        rows=[row for row in rows if name in row.names],
+        rows=[row for row in rows if operation.name in row.names],
     )
     error.local, error.remote = local, remote
+    error.restarted = gone
     return error
+
+
+async def _left_by(operation: Operation, row: Action, *, stopped: bool) -> Cancelled:
+    local, remote, words = await _listed_of(operation)
+    message = f"`{row.command}` has ended with {row.status}; {words}"
+    if row.status == "cancel" and local and operation.verb in _RESUMED_AS:
+        message += "; delete the local copy, or the server goes on with it when its process starts again"
+    if row.status == "cancel" and operation.verb.startswith("restore"):
+        message += "; tables may be empty or missing: restore again"
+    if not stopped:
+        message += "; this version does not wait for the end of what it kills: look again before you delete"
+    return Cancelled(row, stopped, local, remote, message)
+
+
+async def _listed_of(operation: Operation) -> tuple[Archive | None, Archive | None, str]:
+    local, local_words = await _listed(operation.client, "local", operation.name)
+    remote, remote_words = await _listed(operation.client, "remote", operation.name)
+    return local, remote, f"{local_words}, {remote_words}"
 
 
 async def _listed(client: "Client", where: str, name: str) -> tuple[Archive | None, str]:

@@ -8,8 +8,11 @@ from chbackup.evidence import (
     dependents,
     find_row,
     hurt_by,
+    is_source,
+    locked_out,
     partial_local,
     prove_archive,
+    restarted,
     since,
 )
 
@@ -61,6 +64,27 @@ def test_an_increment_is_proven_by_the_whole_size():
     assert prove_archive(**increment, tables=[table(6)])
 
 
+def test_a_server_that_does_not_measure_tables_proves_by_the_copies_alone():
+    assert prove_archive(remote=remote(), local=local(), tables=None) == []
+    assert prove_archive(remote=remote(), local=local(data_size=99), tables=None)
+
+
+def test_a_copy_of_another_second_is_another_copy():
+    noon, later = "2026-01-01 12:00:00", "2026-01-01 12:00:01"
+    assert prove_archive(remote=remote(created=noon), local=local(created=noon), tables=TABLES) == []
+    problems = prove_archive(remote=remote(created=noon), local=local(created=later), tables=TABLES)
+    assert "the local one is of 2026-01-01 12:00:01" in problems[0]
+
+
+def test_a_local_copy_is_the_archives_own():
+    noon, later = "2026-01-01 12:00:00", "2026-01-01 12:00:01"
+    assert is_source(local(created=noon), remote(created=noon))
+    assert not is_source(local(created=later), remote(created=noon))
+    assert not is_source(local(created=noon, data_size=99), remote(created=noon))
+    assert not is_source(local(created=noon, desc="broken x"), remote(created=noon))
+    assert not is_source(local(created=noon, required="full"), remote(created=noon, required="full"))
+
+
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.lists(st.integers(0, 10**6)))
 def test_a_full_archive_is_proven_exactly_when_all_three_sizes_are_equal(far, near, sizes):
     problems = prove_archive(
@@ -70,9 +94,10 @@ def test_a_full_archive_is_proven_exactly_when_all_three_sizes_are_equal(far, ne
 
 
 def test_a_short_download_is_seen():
-    assert partial_local(local(), TABLES) == []
-    assert partial_local(local(data_size=99), TABLES)
-    assert partial_local(local(desc="broken metadata.json not found"), TABLES)
+    assert partial_local(local(), 100) == []
+    assert partial_local(local(), None) == []
+    assert partial_local(local(data_size=99), 100)
+    assert partial_local(local(desc="broken metadata.json not found"), None)
 
 
 def test_what_could_have_hurt_an_archive():
@@ -89,6 +114,42 @@ def test_what_could_have_hurt_an_archive():
     harmful += ["delete --force remote b1", 'upload --diff-from-remote="x" b1', "delete remote b1 --force"]
     found = hurt_by(rows(*harmless, *harmful), "b1", own={"id-0"})
     assert [row.command for row in found] == harmful
+
+
+LOCK = "another clickhouse-backup `upload` command is already running 2026-11-23T05:59:58Z (pid=1, pidPath=/tmp/x)"
+
+
+def test_who_was_kept_out_by_the_lock_file_has_hurt_nothing():
+    prefixed = [LOCK, f"CheckAndCreatePidFile: {LOCK}", f"pidlock.CheckAndCreatePidFile: {LOCK}"]
+    out = [Action(command="create_remote b1", status="error", error=words) for words in prefixed]
+    assert all(locked_out(row) for row in out)
+    assert hurt_by(out, "b1") == []
+    assert not locked_out(Action(command="create_remote b1", status="error", error="no tables for backup"))
+    assert not locked_out(Action(command="create_remote b1", status="success", error=LOCK))
+
+
+# As servers gave them: two of one process, one of another, and one of an iteration of watch.
+OURS, LATER = "1d1066ce-e703-11f1-ae7b-da90bfad9860", "1d5d39c0-e703-11f1-ae7b-da90bfad9860"
+ANOTHERS, WATCH = "f2bab941-e702-11f1-8a0b-da90bfad9860", "6f1d7c5e-3f0a-4f7e-9a53-1f1f3a0c9b11"
+
+
+def history_of(*ids):
+    return [Action(command="create x", status="success", operation_id=operation_id) for operation_id in ids]
+
+
+def test_a_restarted_process_is_known_by_its_ids():
+    assert restarted([], OURS) is True
+    assert restarted(history_of("", LATER), OURS) is False
+    assert restarted(history_of("", ANOTHERS), OURS) is True
+    assert restarted(history_of("", WATCH), OURS) is None
+    assert restarted(history_of(LATER), "") is None
+    assert restarted(history_of(LATER), WATCH) is None
+    assert restarted(history_of("no-uuid"), OURS) is None
+
+
+@given(st.text(), st.lists(st.text(), min_size=1))
+def test_any_id_can_be_judged(operation_id, others):
+    assert restarted(history_of(*others), operation_id) in (True, False, None)
 
 
 def test_a_base_that_goes_hurts_its_increments():

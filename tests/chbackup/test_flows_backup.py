@@ -276,3 +276,120 @@ async def test_a_name_that_the_server_would_change_is_refused_unsent(fake, clien
     with pytest.raises(chbackup.InvalidInput):
         await chbackup.verified_backup(client, name)
     assert not fake.requests
+
+
+async def test_a_name_that_a_partial_list_hides_is_refused(fake, client):
+    await (await client.create_remote("b1")).wait()
+    await client.delete_local("b1")
+    fake.add_remote("other")
+    fake.faults.unlisted = ["b1"]
+    with pytest.raises(chbackup.Refused, match="that no list shows"):
+        await chbackup.verified_backup(client, "b1")
+    assert len(submissions(fake)) == 1
+
+
+async def test_nothing_is_begun_while_the_object_store_cannot_be_asked(fake, client):
+    fake.add_remote("b1")
+    fake.faults.s3 = "denied"
+    with pytest.raises(chbackup.WaitTimeout, match="whether it holds b1"):
+        await chbackup.verified_backup(client, "b1")
+    assert not submissions(fake)
+
+
+async def test_a_name_that_is_taken_while_the_sidecar_is_busy_is_refused(fake, client):
+    fake.occupy("create other", seconds=60)
+
+    def take():
+        fake.add_remote("b1")
+
+    result = await during(30, take, result_of(chbackup.verified_backup(client, "b1")))
+    assert isinstance(result, chbackup.Refused)
+    assert "b1" not in fake.local
+
+
+async def test_a_base_that_goes_meanwhile_makes_the_increment_unproven(fake, client):
+    """Deleted behind another sidecar of the path: no row shows it here."""
+    await chbackup.verified_backup(client, "full")
+    await chbackup.verified_backup(client, "other")
+    fake.tables.insert("shop.orders", 60)
+    fake.duration.upload = 60
+
+    def delete():
+        del fake.remote["full"]
+
+    result = await during(30, delete, result_of(chbackup.verified_backup(client, "incr", diff_from_remote="full")))
+    assert isinstance(result, chbackup.NotVerified)
+    assert "full: the last one is not in the list" in str(result)
+    assert "incr" in fake.local
+
+
+@pytest.mark.parametrize("others", [(), ("broken",), ("broken", "good")])
+async def test_after_a_failure_the_local_copy_goes_unless_it_may_be_the_last_good_one(fake, client, others):
+    for name in others:
+        fake.add_remote(name, broken=name == "broken")
+    fake.duration.upload = 60
+
+    async def kill():
+        await client.kill("create_remote b1")
+
+    result = await during(20, kill, result_of(chbackup.verified_backup(client, "b1")))
+    assert isinstance(result, chbackup.OperationCancelled)
+    assert ("b1" in fake.local) == ("good" not in others)
+    assert ("no good archive" in str(result)) == ("good" not in others)
+
+
+async def test_a_restart_over_http_before_the_success_was_seen_is_no_cancel(fake, client):
+    fake.duration.upload, fake.faults.delay = 60, 0.5
+    assert await during(64.5, client.restart, chbackup.verified_backup(client, "b1"))
+    assert [row.status for row in await client.actions() if row.verb == "create_remote"] == ["cancel"]
+    assert not fake.local
+
+
+async def test_progress_holds_the_operation_with_its_token(fake, client):
+    seen: list[chbackup.Progress] = []
+    await chbackup.verified_backup(client, "b1", on_progress=seen.append)
+    tokens = {progress.operation.token for progress in seen if progress.operation}
+    assert [token.partition(":b1:")[0] for token in tokens] == ["chb1:create_remote"]
+    assert all(progress.operation for progress in seen if progress.step == "following")
+
+
+@pytest.mark.parametrize("moment", [0.05, 1.0, 30.0, 60.3])
+async def test_a_caller_who_leaves_stops_nothing_and_can_come_back(fake, client, moment):
+    fake.duration.upload, fake.faults.delay = 60, 0.1
+    with anyio.move_on_after(moment) as scope:
+        await chbackup.verified_backup(client, "b1")
+    assert scope.cancelled_caught
+    assert await chbackup.verified_backup(client, "b1", adopt=True)
+    assert len(submissions(fake)) == 1
+
+
+async def test_before_2_7_0_tables_are_not_measured():
+    fake = FakeSidecar(version="2.6.44")
+    fake.tables.add_table("shop.orders", 100)
+    async with fake.client() as client:
+        assert await chbackup.verified_backup(client, "b1")
+        report = await chbackup.verified_restore(client, "b1", overwrite=True)
+        assert [table.archived_bytes for table in report.tables] == [0]
+    assert fake.tables.count("shop.orders") == 100
+
+
+async def test_what_a_killed_resume_may_still_make_is_left_alone():
+    """Facts 1.7: up to 2.8.0 a kill of a row without an id says `cancel`, and the work goes on."""
+    fake = FakeSidecar(version="2.7.4")
+    fake.tables.add_table("shop.orders", 100)
+    fake.add_remote("other")
+    fake.duration.upload = 60
+    async with fake.client() as client:
+
+        async def restart_and_kill():
+            await restarting(fake)()
+            await anyio.sleep(5)
+            with anyio.move_on_after(1):
+                await client.kill("upload --resumable=1 b1")
+
+        result = await during(10, restart_and_kill, result_of(chbackup.verified_backup(client, "b1")))
+        assert isinstance(result, chbackup.OperationCancelled)
+        assert "may still be at work" in str(result)
+        assert "b1" in fake.local
+        await anyio.sleep(60)
+        assert fake.remote["b1"].good

@@ -3,6 +3,7 @@ import pytest
 from tests.chbackup.flows import during, result_of, submissions
 
 import chbackup
+from chbackup.testing import FakeSidecar
 
 
 async def test_both_copies_are_deleted(fake, client):
@@ -137,3 +138,37 @@ async def test_a_delete_that_takes_long_is_waited_for(fake, client):
     await chbackup.verified_delete(client, "b1")
     assert "b1" not in fake.remote
     assert len(submissions(fake, "delete")) <= 2
+
+
+async def test_what_was_made_anew_after_a_lost_delete_is_not_deleted(fake, client):
+    fake.add_remote("b1", data_size=1000)
+    fake.add_remote("other")
+    fake.faults.lose_reply(after_work=True, path="/backup/delete/")
+
+    def make():
+        fake.add_remote("b1", data_size=2000)
+
+    result = await during(0.1, make, result_of(chbackup.verified_delete(client, "b1")))
+    assert isinstance(result, chbackup.Refused)
+    assert "made anew" in str(result)
+    assert "b1" in fake.remote
+
+
+@pytest.mark.parametrize("release", ["2.5.29", "2.6.39"])
+async def test_chains_are_kept_and_archives_deleted_on_old_servers(release):
+    fake = FakeSidecar(version=release)
+    fake.add_remote("full")
+    fake.add_remote("incr", required="full")
+    async with fake.client() as client:
+        with pytest.raises(chbackup.RequiredByOthers):
+            await chbackup.verified_delete(client, "full")
+        await chbackup.verified_delete(client, "incr")
+        await chbackup.verified_delete(client, "full")
+    assert not fake.remote
+
+
+async def test_a_name_that_only_an_earlier_server_took_can_be_deleted(fake, client):
+    fake.add_remote("it's:50%;ö")
+    fake.add_remote("other")
+    await chbackup.verified_delete(client, "it's:50%;ö")
+    assert set(fake.remote) == {"other"}

@@ -242,3 +242,51 @@ async def test_whenever_the_sidecar_is_killed_the_end_is_honest(version, resume)
             await anyio.sleep(60)
             await chbackup.verified_restore(client, "b1", overwrite=True)
             assert fake.tables.count("shop.orders") == 100
+
+
+async def test_the_archives_own_local_copy_is_used_and_kept(fake, client):
+    """A hollow remote archive would only cost the last good copy."""
+    await (await client.create_remote("b1")).wait()
+    fake.remote["b1"].remove_object(next(iter(fake.remote["b1"].parts)))
+    drop_all(fake)
+    await chbackup.verified_restore(client, "b1")
+    assert fake.tables.count("shop.orders") == 1000
+    assert "b1" in fake.local
+    assert not submissions(fake, "download")
+
+
+async def test_a_local_copy_that_another_caller_makes_meanwhile_is_left_alone(fake, client, archived):
+    fake.occupy("create other", seconds=60)
+
+    def create():
+        fake.add_local("b1")
+
+    result = await during(30, create, result_of(chbackup.verified_restore(client, "b1")))
+    assert isinstance(result, chbackup.Refused)
+    assert "another caller" in str(result)
+    assert "b1" in fake.local
+
+
+async def test_a_table_that_appears_while_the_sidecar_is_busy_is_not_dropped(fake, client, archived):
+    fake.duration.download = 20
+
+    def occupy_and_create():
+        fake.occupy("create other", seconds=60)
+        fake.tables.add_table("shop.items", 3)
+
+    result = await during(15, occupy_and_create, result_of(chbackup.verified_restore(client, "b1")))
+    assert isinstance(result, chbackup.Refused)
+    assert fake.tables.count("shop.items") == 3
+
+
+async def test_a_download_that_a_restart_over_http_calls_cancelled_is_measured(fake, client, archived):
+    fake.duration.download, fake.faults.delay = 20, 1.0
+
+    async def restart_at_its_end():
+        while not ("b1" in fake.local and fake.local["b1"].good):  # noqa: ASYNC110
+            await anyio.sleep(0.05)
+        await client.restart()
+
+    assert await during(5, restart_at_its_end, chbackup.verified_restore(client, "b1"))
+    assert [row.status for row in await client.actions() if row.verb == "download"] == ["cancel"]
+    assert fake.tables.count("shop.orders") == 1000

@@ -201,51 +201,6 @@ async def test_an_id_that_the_version_never_shows_is_found_by_name():
         assert (await operation.wait()).status == "success"
 
 
-async def test_cancelling_kills_and_returns_the_row(fake, client):
-    fake.duration.upload = 3600
-    operation = await client.create_remote("b1")
-    row = await operation.cancel()
-    assert (row.status, row.error) == ("cancel", "canceled from API /backup/kill")
-    with pytest.raises(chbackup.OperationCancelled):
-        await operation.wait()
-
-
-async def test_cancelling_what_has_ended_changes_nothing(client):
-    operation = await client.create_remote("b1")
-    await operation.wait()
-    assert (await operation.cancel()).status == "success"
-
-
-async def test_cancelling_by_token(fake, client):
-    fake.duration.upload = 3600
-    token = (await client.create_remote("b1")).token
-    assert (await client.operation(token).cancel()).status == "cancel"
-
-
-async def test_a_kill_that_is_not_confirmed_is_no_cancel(fake, client):
-    await (await client.create_remote("full")).wait()
-    await client.delete_local("full")
-    fake.tables.insert("shop.orders", 5)
-    await (await client.create_remote("incr", diff_from_remote="full")).wait()
-    await client.delete_local("incr")
-    fake.remote["full"].remove_object(next(key for key in fake.remote["full"].parts if "orders" in key))
-    operation = await client.download("incr")
-    await anyio.sleep(60)
-    with pytest.raises(chbackup.WaitTimeout, match="has not confirmed the kill"):
-        await operation.cancel(timeout=30)
-
-
-async def test_a_resumed_row_that_the_version_cannot_kill_is_waited_out():
-    fake = FakeSidecar(version="2.7.4")
-    fake.tables.add_table("shop.orders", 10)
-    fake.duration.upload = 60
-    async with fake.client() as client:
-        operation = await client.create_remote("b1")
-        await anyio.sleep(20)
-        await restarting(fake)()
-        assert (await operation.cancel(timeout=600)).status == "success"
-
-
 async def test_a_restart_over_http_is_a_cancel(fake, client):
     fake.duration.upload = 60
     operation = await client.create_remote("b1")
@@ -256,3 +211,67 @@ async def test_a_restart_over_http_is_a_cancel(fake, client):
     error = await during(20, restart, result_of(operation.wait()))
     assert isinstance(error, chbackup.OperationCancelled)
     assert error.words == "canceled via API /restart"
+
+
+async def test_a_restarted_process_is_told_from_a_trimmed_history():
+    fake = FakeSidecar(version="2.8.1-dev", env={"STATUS_HISTORY_SIZE": "3"})
+    fake.tables.add_table("shop.orders", 10)
+    async with fake.client() as client:
+        operation = await client.create_remote("b1")
+        await anyio.sleep(60)
+        await (await client.create("other")).wait()
+        for _ in range(4):
+            await client.list_local()
+        error = await result_of(operation.wait())
+        assert isinstance(error, chbackup.OperationLost)
+        assert error.restarted is None
+        await (await client.create("another")).wait()
+        error = await result_of(operation.wait())
+        assert (error.restarted, error.remote is not None) == (False, True)
+        assert "has dropped its row" in str(error)
+        fake.kill_process()
+        fake.configure(API_COMPLETE_RESUMABLE_AFTER_RESTART="false")
+        fake.start_process()
+        error = await result_of(operation.wait())
+        assert error.restarted is True
+        assert "was restarted" in str(error)
+
+
+async def test_an_old_resume_is_not_taken_for_a_row_that_was_dropped():
+    fake = FakeSidecar(version="2.8.1-dev", env={"STATUS_HISTORY_SIZE": "1000"})
+    fake.tables.add_table("shop.orders", 10)
+    async with fake.client() as client:
+        await (await client.create_remote("b1")).wait()
+        await restarting(fake)()
+        await anyio.sleep(5)
+        assert [row.resumed for row in await client.actions()] == [True]
+        await (await client.create("other")).wait()
+        ids = [row.operation_id for row in await client.actions() if row.operation_id]
+        forged = client.operation(f"chb1:upload:b1:{ids[0][:4]}ffff{ids[0][8:]}:-1")
+        error = await result_of(forged.wait())
+        assert isinstance(error, chbackup.OperationLost)
+        assert error.restarted is False
+
+
+async def test_without_an_id_a_row_is_followed_while_older_ones_are_dropped():
+    fake = FakeSidecar(version="2.8.1-dev", env={"STATUS_HISTORY_SIZE": "2"})
+    fake.tables.add_table("shop.orders", 10)
+    fake.duration.create = 60
+    async with fake.client() as client:
+        for _ in range(3):
+            await client.list_local()
+        operation = await client.submit("create b1")
+        assert operation is not None
+        assert operation.operation_id == ""
+
+        async def listing():
+            for _ in range(5):
+                await client.list_local()
+
+        row = await during(20, listing, operation.wait())
+        assert (row.command, row.status) == ("create b1", "success")
+
+
+def test_a_token_may_hold_any_name_that_exists(fake):
+    client = chbackup.Client("http://sidecar.fake")
+    assert client.operation("chb1:download:a:b 2:1-2:7".replace(" ", "")).name == "a:b2"

@@ -1,18 +1,19 @@
-"""What the commands print: tables for people, JSON for programs."""
+"""What the commands print: results to stdout, for people or for programs; everything else to stderr."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
-from .flows import DeleteReport, RestoreReport
-from .models import Action, Archive
+from .errors import InvalidInput
 
 
 class Output(StrEnum):
@@ -20,95 +21,94 @@ class Output(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    YAML = "yaml"
 
 
-def show_archives(archives: Sequence[Archive], output: Output) -> None:
-    """Print archives."""
-    if output is Output.JSON:
-        _show_json([_plain(archive) for archive in archives])
-        return
-    rows = [
-        (item.name, item.location, str(item.created or ""), decimal(item.size), item.required, item.broken or "good")
-        for item in archives
-    ]
-    _show_table(("NAME", "WHERE", "CREATED", "SIZE", "BASE", "STATE"), rows)
+Row = Sequence[str]
 
 
-def show_restored(report: RestoreReport, output: Output) -> None:
-    """Print what a restore has made."""
-    if output is Output.JSON:
-        tables = [asdict(table) for table in report.tables]
-        _show_json({"archive": _plain(report.archive), "tables": tables, "left_out": list(report.left_out)})
-        return
-    rows = [
-        (table.name, table.engine, decimal(table.archived_bytes), "replaced" if table.replaced else "created")
-        for table in report.tables
-    ]
-    rows += [(name, "", "", "left as it was: its rows are in no archive") for name in report.left_out]
-    _show_table(("TABLE", "ENGINE", "SIZE", "RESULT"), rows)
+def show(value: Any, output: Output, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Print a result: `rows` for people, or `value` (models, dataclasses, lists of them) for programs."""
+    if output is Output.TABLE:
+        show_table(columns, rows)
+    else:
+        show_value(value, output)
 
 
-def show_deleted(report: DeleteReport, output: Output) -> None:
-    """Print what a delete has removed."""
-    removed = [archive for archive in (report.local, report.remote) if archive]
-    if output is Output.JSON:
-        _show_json({"name": report.name, "deleted": [_plain(archive) for archive in removed]})
-        return
-    places = " and ".join({"local": "locally", "remote": "remotely"}[archive.location] for archive in removed)
-    show_text(f"{report.name}: deleted {places}" if removed else f"{report.name}: there was none")
+def show_value(value: Any, output: Output) -> None:
+    """Print a value as JSON or YAML."""
+    sys.stdout.write(_yaml(plain(value)) if output is Output.YAML else json.dumps(plain(value), indent=2) + "\n")
 
 
-def show_row(row: Action, output: Output) -> None:
-    """Print a row of the history."""
-    if output is Output.JSON:
-        _show_json(row.model_dump(mode="json", exclude={"position"}))
-        return
-    columns = ("COMMAND", "STATUS", "START", "FINISH")
-    _show_table(columns, [(row.command, row.status, str(row.start or ""), str(row.finish or ""))])
+def show_table(columns: Sequence[str], rows: Iterable[Row], *, stderr: bool = False) -> None:
+    """Print a table, each row on one line."""
+    stream = sys.stderr if stderr else sys.stdout
+    lines = [tuple(columns), *(tuple(map(printable, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    pads = [str.rjust if column == "SIZE" else str.ljust for column in columns]
+    for line in lines:
+        cells = [pad(cell, width) for pad, cell, width in zip(pads, line, widths, strict=True)]
+        stream.write("  ".join(cells).rstrip() + "\n")
 
 
 def show_text(text: str) -> None:
-    """Print one line."""
-    _stdout().print(text, soft_wrap=True)
+    """Print one line to stdout."""
+    sys.stdout.write(printable(text) + "\n")
 
 
-def show_error(text: str) -> None:
+def tell(text: str, *, style: str | None = None) -> None:
     """Print one line to stderr."""
-    _console(stderr=True).print(f"chbackup: {text}", style="red", soft_wrap=True)
+    console().print(printable(text), style=style, soft_wrap=True)
 
 
 @contextmanager
 def status(text: str) -> Iterator[Callable[[str], None]]:
     """Show on a terminal what is going on; yields what changes the text."""
-    console = _console(stderr=True)
-    if not console.is_terminal:
+    screen = console()
+    if not screen.is_terminal:
         yield lambda _: None
         return
-    with console.status(text) as line:
-        yield line.update
+    with screen.status(printable(text)) as line:
+        yield lambda text: line.update(printable(text))
 
 
-def _console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+def console() -> Console:
+    """Return what prints to stderr: coloured on a terminal only, whatever the environment says."""
+    on_terminal = sys.stderr.isatty()
+    return Console(stderr=True, force_terminal=on_terminal, markup=False, highlight=False, emoji=False)
 
 
-def _stdout() -> Console:
-    console = _console()
-    if not console.is_terminal:
-        console.width = 10_000  # programs get whole lines
-    return console
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    return decimal(count)
 
 
-def _show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    _stdout().print(table)
+def printable(text: str) -> str:
+    """Replace what would move a terminal's cursor or change its colours."""
+    return "".join(
+        char if char.isprintable() else " " if char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
 
 
-def _show_json(value: Any) -> None:
-    _stdout().print(json.dumps(value, indent=2), soft_wrap=True)
+def plain(value: Any) -> Any:
+    """Turn models and dataclasses into what JSON has."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude={"position"})
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def _plain(archive: Archive) -> dict[str, Any]:
-    return archive.model_dump(mode="json", exclude={"created_raw"})
+def _yaml(value: Any) -> str:
+    try:
+        import yaml
+    except ModuleNotFoundError:
+        raise InvalidInput("yaml is missing: pip install 'chbackup[cli]'") from None
+    text: str = yaml.safe_dump(value, sort_keys=False)
+    return text

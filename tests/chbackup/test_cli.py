@@ -1,16 +1,16 @@
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
+import yaml
+from tests.chbackup.cli import commands, quick_sidecar
 
 import chbackup
-from chbackup.cli import exit_code, main
-from chbackup.testing import FakeSidecar
+from chbackup._cli_errors import exit_code, next_steps
+from chbackup._cli_follow import Follower, way_back
+from chbackup.cli import main
 
 
 @pytest.fixture
@@ -20,24 +20,12 @@ def anyio_backend():
 
 @pytest.fixture
 def fake():
-    sidecar = FakeSidecar(username="backup", password="secret-of-tests")
-    sidecar.tables.add_table("shop.orders", 100)
-    sidecar.duration.create = sidecar.duration.upload = sidecar.duration.download = sidecar.duration.restore = 0.05
-    return sidecar
+    return quick_sidecar()
 
 
 @pytest.fixture
 async def run(fake, monkeypatch, capsys):
-    async with fake.serve() as url:
-        monkeypatch.setenv("CHBACKUP_URL", url)
-        monkeypatch.setenv("CHBACKUP_USERNAME", "backup")
-        monkeypatch.setenv("CHBACKUP_PASSWORD", "secret-of-tests")
-
-        async def run(*arguments):
-            code = await anyio.to_thread.run_sync(main, arguments)
-            out, err = capsys.readouterr()
-            return code, out, err
-
+    async with commands(fake, monkeypatch, capsys) as run:
         yield run
 
 
@@ -52,6 +40,14 @@ async def test_a_backup_is_made_restored_and_deleted(fake, run):
     assert fake.tables.count("shop.orders") == 100
     assert (await run("delete", "b1"))[:2] == (0, "b1: deleted remotely\n")
     assert (await run("delete", "b1"))[:2] == (0, "b1: there was none\n")
+
+
+async def test_results_are_objects_for_programs(run):
+    code, out, _ = await run("backup", "b1", "-o", "json")
+    assert (code, json.loads(out)["name"]) == (0, "b1")
+    code, out, _ = await run("delete", "b1", "-o", "yaml")
+    found = yaml.safe_load(out)
+    assert (code, found["name"], [archive["location"] for archive in found["deleted"]]) == (0, "b1", ["remote"])
 
 
 async def test_an_increment_is_made(fake, run):
@@ -70,11 +66,20 @@ async def test_a_detached_backup_is_waited_for_by_its_token(run):
     code, out, _ = await run("wait", token.strip(), "-o", "json")
     assert code == 0
     assert json.loads(out)["status"] == "success"
+    assert (await run("backup", "b1", "--adopt"))[0] == 0
+
+
+async def test_the_token_for_programs(run):
+    code, out, _ = await run("backup", "b1", "--detach", "-o", "json")
+    assert code == 0
+    assert (await run("wait", json.loads(out)["token"]))[0] == 0
 
 
 async def test_a_detached_backup_is_refused_like_any_other(fake, run):
     fake.add_remote("b1")
-    assert (await run("backup", "b1", "--detach"))[0] == 2
+    code, _, err = await run("backup", "b1", "--detach")
+    assert code == 2
+    assert "--adopt" in err
 
 
 async def test_adopt_and_detach_exclude_each_other(run):
@@ -86,42 +91,60 @@ async def test_restore_over_tables_that_exist_needs_overwrite(fake, run):
     code, out, err = await run("restore", "b1")
     assert (code, out) == (2, "")
     assert "shop.orders" in err
+    assert "`--overwrite`" in err.splitlines()[1]
     assert (await run("restore", "b1", "--overwrite"))[0] == 0
 
 
 async def test_delete_of_a_broken_archive_needs_broken(fake, run):
     fake.add_remote("b1", broken=True)
-    assert (await run("delete", "b1"))[0] == 2
+    code, _, err = await run("delete", "b1")
+    assert code == 2
+    assert "`--broken`" in err.splitlines()[1]
     assert (await run("delete", "b1", "--broken"))[0] == 0
 
 
-@pytest.mark.parametrize(("where", "count"), [((), 2), (("local",), 1), (("remote",), 1)])
-async def test_list_prints_the_rows_as_json(fake, run, where, count):
-    async with fake.client() as client:
-        await (await client.create_remote("b1")).wait()
-    code, out, _ = await run("list", *where, "-o", "json")
+async def test_wait_for_what_failed_is_1(run):
+    _, token, _ = await run("backup", "b1", "--tables", "no.such", "--detach")
+    code, out, err = await run("wait", token.strip())
+    assert (code, out) == (1, "")
+    assert "no tables for backup" in err
+
+
+async def test_wait_past_its_deadline_is_4_and_names_the_token(fake, run):
+    fake.duration.upload = 60
+    token = (await run("backup", "b1", "--detach"))[1].strip()
+    code, _, err = await run("wait", token, "--timeout", "0.3")
+    assert code == 4
+    assert f"`chbackup wait {token}` follows it" in err
+
+
+async def test_cancel_says_what_is_left_behind(fake, run):
+    fake.duration.upload = 60
+    token = (await run("backup", "b1", "--detach"))[1].strip()
+    while not fake.local:  # noqa: ASYNC110 - a fake offers no event
+        await anyio.sleep(0.01)
+    code, out, err = await run("cancel", token, "-o", "json")
     assert code == 0
-    rows = json.loads(out)
-    assert len(rows) == count
-    assert rows[0]["name"] == "b1"
-    assert "T" in rows[0]["created"]
+    assert "`chbackup delete b1" in err
+    found = json.loads(out)
+    assert found["row"]["status"] == "cancel"
+    assert found["local"]["name"] == "b1"
 
 
-async def test_long_names_stay_on_one_line(fake, run):
-    fake.add_remote("x" * 150)
-    _, out, _ = await run("list", "remote")
-    assert len(out.splitlines()) == 2
-
-
-async def test_an_error_is_one_line_on_stderr(run):
-    code, out, err = await run("restore", "nosuch")
-    assert (code, out) == (2, "")
-    assert err == "chbackup: restore nosuch: there is no such archive in the remote list\n"
+async def test_cancel_of_what_has_ended_leaves_it(fake, run):
+    token = (await run("backup", "b1", "--detach"))[1].strip()
+    await run("wait", token)
+    code, out, err = await run("cancel", token)
+    assert (code, err) == (0, "")
+    assert "success" in out
+    assert fake.remote["b1"]
 
 
 async def test_wrong_credentials_are_3(run, monkeypatch):
     monkeypatch.setenv("CHBACKUP_PASSWORD", "wrong")
-    assert (await run("list"))[0] == 3
+    code, _, err = await run("list")
+    assert code == 3
+    assert "CHBACKUP_PASSWORD" in err.splitlines()[1]
 
 
 async def test_an_argument_beats_the_environment(run, tmp_path, monkeypatch):
@@ -142,14 +165,24 @@ async def test_the_password_may_stand_in_a_file(run, tmp_path, monkeypatch):
     assert (await run("list"))[0] == 2
 
 
-async def test_the_deadline_is_4(fake, run):
+async def test_an_error_says_what_to_do_next(run):
+    code, out, err = await run("restore", "nosuch")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "chbackup: restore nosuch: there is no such archive in the remote list",
+        "`chbackup list` shows what there is",
+    ]
+
+
+async def test_the_deadline_is_4_and_says_how_to_come_back(fake, run):
     fake.duration.upload = 60
-    code, _, err = await run("backup", "b1", "--timeout", "1")
+    code, _, err = await run("backup", "b1", "--tables", "shop.*", "--timeout", "1")
     assert code == 4
-    assert "`create_remote b1` is in progress" in err
+    assert "`create_remote b1` is in progress" in err or "create_remote --tables" in err
+    assert "`chbackup backup b1 --tables 'shop.*' --adopt` follows and proves it" in err
 
 
-async def test_what_fails_is_1(fake, run):
+async def test_what_fails_is_1(run):
     code, _, err = await run("backup", "b1", "--tables", "no.such")
     assert code == 1
     assert "no tables for backup" in err
@@ -176,15 +209,16 @@ def test_exit_codes(error, code):
     assert exit_code(error("words")) == code
 
 
+def test_the_increments_are_named_in_the_order_of_deletion():
+    error = chbackup.RequiredByOthers("words")
+    error.dependents = ("nearest", "farthest")
+    assert next_steps(error) == ["delete the increments first: farthest nearest"]
+
+
 @pytest.mark.parametrize("arguments", [["nosuch"], ["list", "everywhere"], ["wait", "no-token"], ["backup"], []])
 def test_wrong_usage_is_2(arguments, monkeypatch, capsys):
     monkeypatch.setenv("CHBACKUP_URL", "http://127.0.0.1:1")
     assert main(arguments) == 2
-
-
-def test_help_is_0(capsys):
-    assert main(["--help"]) == 0
-    assert "backup" in capsys.readouterr().out
 
 
 def test_without_a_url_nothing_is_done(monkeypatch, capsys):
@@ -195,37 +229,38 @@ def test_without_a_url_nothing_is_done(monkeypatch, capsys):
 
 def test_nobody_there_is_3(capsys):
     assert main(["list", "--url", "http://127.0.0.1:1"]) == 3
+    assert "--url" in capsys.readouterr().err.splitlines()[1]
 
 
-HEEDS_INTERRUPTS = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may inherit it as ignored
-from chbackup.cli import main
-sys.exit(main())
-"""
+OPERATION: Any = SimpleNamespace(verb="create_remote", name="b1", token="chb1:t")
+COMMON: Any = SimpleNamespace(again=lambda *words: " ".join(words))
 
 
-def test_an_interrupt_is_130():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(30)
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        command = [sys.executable, "-c", HEEDS_INTERRUPTS, "list", "--url", url]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            connection, _ = server.accept()
-            with connection:
-                assert connection.recv(1)
-                process.send_signal(signal.SIGINT)
-                _, words = process.communicate(timeout=20)
-            assert words == "chbackup: interrupted; what was started on the server goes on\n"
-            assert process.returncode == 130
+def told(*progress):
+    follower = Follower(lambda _: None)
+    for step, operation in progress:
+        follower(chbackup.Progress(step, "b1", operation=operation))
+    return follower
 
 
-def test_without_the_extra_it_is_named(tmp_path):
-    hide = tmp_path / "typer.py"
-    hide.write_text("raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')")
-    command = [sys.executable, "-c", "import chbackup.cli"]
-    found = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
-    )
-    assert found.returncode == 2
-    assert found.stderr == "typer is missing: pip install 'chbackup[cli]'\n"
+def words_for(follower):
+    return way_back(COMMON, follower, ("backup", "b1"), "goes on")
+
+
+def test_who_leaves_a_running_operation_learns_its_token_and_both_commands():
+    assert words_for(told(("submitting", None), ("following", OPERATION))) == [
+        "the server goes on with `create_remote b1`",
+        "token: chb1:t",
+        "`wait chb1:t` follows it",
+        "`backup b1` goes on",
+    ]
+
+
+def test_who_leaves_while_a_reply_is_out_learns_that_nothing_is_known():
+    expected = ["whether it was started on the server is not known; `backup b1` goes on"]
+    assert words_for(told(("submitting", None))) == expected
+
+
+@pytest.mark.parametrize("step", ["verifying", "cleaning up"])
+def test_who_leaves_after_the_end_of_the_operation_is_not_told_that_it_goes_on(step):
+    assert words_for(told(("following", OPERATION), (step, OPERATION))) == ["`backup b1` goes on"]

@@ -12,7 +12,8 @@ SAYS = {
     "backup_one.py": "local archives: []",
     "embed_controller.py": "its Backup is nightly",
     "fourth_driver.py": "BackupJob Succeeded: ",
-    "purge_old.py": "kept sun-full: mon, tue need it",
+    "plan_a_purge.py": "keep    shop-20261122        last 1 of 3",
+    "purge_fleet.py": "freed ",
     "resume_after_crash.py": "submitted 1 time",
 }
 

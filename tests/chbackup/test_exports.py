@@ -1,16 +1,25 @@
+import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import chbackup
 
 
-def test_all_is_sorted_and_complete():
-    public = {
-        name for name, value in vars(chbackup).items() if not name.startswith("_") and not inspect.ismodule(value)
-    }
-    assert chbackup.__all__ == sorted(chbackup.__all__)
-    assert set(chbackup.__all__) == public
+def test_all_is_sorted_and_is_what_type_checkers_see():
+    tree = ast.parse(Path(chbackup.__file__).read_text())
+    seen = [
+        name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level for name in node.names
+    ]
+    assert chbackup.__all__ == sorted(seen) == dir(chbackup)
+
+
+def test_a_name_that_is_not_there_is_said():
+    with pytest.raises(AttributeError, match="has no attribute 'Sidecar'"):
+        chbackup.Sidecar  # noqa: B018
 
 
 def test_everything_public_has_a_docstring():
@@ -23,6 +32,7 @@ def test_everything_public_has_a_docstring():
 
 
 def test_the_sdk_imports_nothing_that_an_extra_brings():
-    script = "import sys, chbackup; print(*{'typer', 'yaml', 'uvicorn', 'trio', 'chbackup.testing'} & set(sys.modules))"
+    extras = {"typer", "yaml", "uvicorn", "trio", "chbackup.testing"}
+    script = f"import sys; from chbackup import *; print(*{extras} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout == "\n"

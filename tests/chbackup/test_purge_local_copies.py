@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
+import anyio
 import pytest
-from tests.chbackup.fleets import LAST, NOW, alike, deletes, fleet_of, outcomes, purged, sidecar
+from tests.chbackup.fleets import LAST, NOW, alike, deletes, fleet_of, later, outcomes, purged, sidecar
 
 import chbackup
 
@@ -93,3 +94,21 @@ async def test_other_local_copies_stay():
     fake.add_remote("shop-20260102", created=datetime(2026, 1, 2))
     await purged({"a": fake}, chbackup.Retention(keep_last=1, protect=["*01"]))
     assert set(fake.local) == {"shop-20260101"}
+
+
+async def test_the_copies_of_a_sidecar_that_was_busy_are_looked_at_again():
+    one, two = alike(2)
+    for day in (1, 2, 20):
+        one.add_remote(f"shop-202601{day:02d}", created=datetime(2026, 1, day))
+    one.duration.delete = 20.0
+    async with (
+        fleet_of({"one": one, "two": two}) as fleet,
+        fleet.purge(LAST, now=NOW) as run,
+        anyio.create_task_group() as tasks,
+    ):
+        second = run.plan.delete[1].archive.name
+        tasks.start_soon(later, 10, lambda: two.occupy(f"download {second}", seconds=50.0))
+        tasks.start_soon(later, 40, lambda: two.add_local(second) and None)
+        results = [result async for result in run]
+    assert set(outcomes(results).values()) == {"deleted"}
+    assert not two.local

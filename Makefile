@@ -3,7 +3,7 @@ PYTHON = python3
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 
-.PHONY: demo test lint types imports mutants real smoke conformance e2e clean
+.PHONY: demo test lint types imports mutants real smoke conformance e2e benchmarks clean
 
 demo: $(INSTALLED) ## the main job on screen: backup, restore and purge in an embedded cluster
 	@$(BIN)/cozydrivers demo
@@ -38,6 +38,9 @@ conformance: real ## the suites that hold the fakes against the real servers, on
 
 e2e: real ## the controller as a process of its own on the real servers
 	@COZYDRIVERS_E2E=1 $(BIN)/pytest -q tests/e2e
+
+benchmarks: $(INSTALLED) ## ratios against named baselines; half an hour on an idle machine
+	@$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Ratios against named baselines: `make benchmarks`, or `python -m benchmarks NAME…` for some of them."""

@@ -1,6 +1,7 @@
 """verified_backup: create and upload an archive once, follow it, prove it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -27,7 +28,7 @@ from ._steps import (
 from ._waiting import DAY, Deadline, latest
 from .callbacks import Callback, CallbackReceiver
 from .client import Client
-from .errors import ChbackupError, NotFound, NotVerified, OperationLost, Refused
+from .errors import ChbackupError, NotFound, NotVerified, OperationLost, Refused, RequiredByOthers
 from .evidence import bases, chain_problems, hurt_by, locked_out, prove_archive, restarted, since
 from .models import Action, Archive, Table
 from .names import check_name
@@ -55,7 +56,8 @@ async def verified_backup(
     `tables` is the server's pattern, such as `shop.*`. `diff_from_remote` makes an increment. `adopt` goes on with
     what an earlier call of this name has started, and proves it. A name is submitted once: when the reply was lost
     or the server has restarted, what it made of it is looked for, never asked for again. After a failure the local
-    copy goes, too, unless it may be the last good one; the copies of another caller of this name are left alone.
+    copy goes, too, unless it may be the last good one. A local copy that local increments need stays; the copies of
+    another caller of this name are left alone.
 
     Raises Refused when the name is used or the base is not whole, OperationFailed, OperationCancelled,
     OperationLost, NotVerified, WaitTimeout, and what sending raises.
@@ -72,7 +74,8 @@ async def verified_backup(
     flow.report("verifying")
     archive = await run.prove()
     flow.report("cleaning up")
-    await delete_local(client, name, flow.deadline)
+    with suppress(RequiredByOthers):  # then it stays: the archive is proven all the same
+        await delete_local(client, name, flow.deadline)
     return archive
 
 

@@ -34,7 +34,16 @@ from ._steps import (
 from ._waiting import DAY, Deadline
 from .callbacks import Callback, CallbackReceiver
 from .client import Client
-from .errors import Busy, ChbackupError, InvalidInput, NotFound, OperationLost, Refused, WaitTimeout
+from .errors import (
+    Busy,
+    ChbackupError,
+    InvalidInput,
+    NotFound,
+    OperationLost,
+    Refused,
+    RequiredByOthers,
+    WaitTimeout,
+)
 from .evidence import bases, chain_problems, is_source, locked_out, partial_local, remote_problems
 from .models import Action, Archive, Table
 from .names import check_name
@@ -82,7 +91,8 @@ async def verified_restore(
     flow.report("verifying")
     result = report_of(archive, plan, await run.made(plan))
     if fetched:
-        await delete_local(client, name, flow.deadline)
+        with suppress(RequiredByOthers):  # then it stays
+            await delete_local(client, name, flow.deadline)
     return result
 
 

@@ -11,8 +11,18 @@ import anyio
 from ._waiting import Deadline
 from .callbacks import Callback, CallbackReceiver
 from .client import Client
-from .errors import Busy, ChbackupError, ConnectionFailed, NotFound, OperationLost, Refused, ServerError, Unsupported
-from .evidence import locked_out
+from .errors import (
+    Busy,
+    ChbackupError,
+    ConnectionFailed,
+    NotFound,
+    OperationLost,
+    Refused,
+    RequiredByOthers,
+    ServerError,
+    Unsupported,
+)
+from .evidence import dependents, locked_out
 from .models import Action, Archive, Table
 from .operation import Operation, settled_history
 from .versions import Feature
@@ -140,7 +150,14 @@ async def list_remote(client: Client, deadline: Deadline, probe: str) -> list[Ar
 
 
 async def delete_local(client: Client, name: str, deadline: Deadline) -> None:
-    """Delete the local copy; none is as good."""
+    """Delete the local copy; none is as good.
+
+    Raises RequiredByOthers when local increments need it, which servers before 2.8.1 would not mind.
+    """
+    if needing := tuple(dependents(await deadline.read(client.list_local), name)):
+        error = RequiredByOthers(f"delete local {name}: it is needed by the local {', '.join(needing)}")
+        error.dependents = needing
+        raise error
     with suppress(NotFound):
         await deadline.read(lambda: client.delete_local(name))
 

@@ -150,3 +150,14 @@ async def test_2_5_an_upload_that_the_server_resumes_is_followed_and_proven(rig:
     assert await rig.find("local", "a") is None
     await chbackup.verified_restore(client_of(rig), "a", overwrite=True)
     assert await rig.count("demo.big") == 12000
+
+
+async def test_3_3_the_local_copy_that_a_local_increment_needs_stays(rig: Rig):
+    await archived(rig, "a")
+    await rig.run("/backup/create?name=increment&diff-from-remote=a")
+    await chbackup.verified_restore(client_of(rig), "a", overwrite=True)
+    assert await rig.desc("local", "a") == "regular"
+    await rig.send("POST", "/backup/delete/remote/a", 200)
+    await rig.send("POST", "/backup/delete/local/a?force=1", 200)
+    await chbackup.verified_backup(client_of(rig), "a")
+    assert await rig.desc("local", "a") == "regular"

@@ -2,6 +2,7 @@
 
 import logging
 import random as randomness
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Generic, NoReturn, TypeVar
 
@@ -11,7 +12,7 @@ from cozydrivers.api.base import KubeObject
 from cozydrivers.errors import ApiError, Gone, NotFound
 from cozydrivers.kube import KubeClient, WatchEvent
 from cozydrivers.runtime.backoff import RandomSource, backoff
-from cozydrivers.runtime.store import Listener, Store
+from cozydrivers.runtime.store import Indexer, Listener, Store
 
 T = TypeVar("T", bound=KubeObject)
 
@@ -41,9 +42,10 @@ class Reflector(Generic[T]):
         *,
         label_selector: str = "",
         on_change: Listener[T],
+        indexers: Mapping[str, Indexer[T]] | None = None,
         random: RandomSource = randomness.random,
     ) -> None:
-        self.store: Store[T] = Store(on_change)
+        self.store: Store[T] = Store(on_change, indexers)
         self.served: bool = True
         self._kube = kube
         self._kind = kind

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import Condition, KubeObject
 from cozydrivers.kube import KubeClient
+
+T = TypeVar("T", bound=KubeObject)
 
 Checkpoint = Mapping[str, Any]
 EndReason = Literal["EngineFailed", "Refused", "Cancelled", "Lost", "TimedOut"]
@@ -55,10 +57,14 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Intent:
-    """Save this, then call again with `fresh=True`: what the checkpoint names is sent then."""
+    """Save this, then call again with `fresh=True`: what the checkpoint names is sent then.
+
+    `storages` are the identities of the storage paths that will be written to: their locks are taken before.
+    """
 
     checkpoint: Checkpoint
     message: str = ""
+    storages: Sequence[str] = ()
     conditions: Sequence[Condition] = ()
     events: Sequence[Note] = ()
 
@@ -102,6 +108,19 @@ class Failed:
 Outcome = Intent | Running | Succeeded | Failed
 
 
+class Reader(Protocol):
+    """Reads what is watched without asking the API server: it may be a moment old.
+
+    What it does not know of, it asks the server for.
+    """
+
+    async def get(self, kind: type[T], name: str, namespace: str | None = None) -> T:
+        """Read an object; raises ApiError, NotFound among it."""
+
+    async def labelled(self, kind: type[T], namespace: str, label: str, value: str) -> Sequence[T]:
+        """The objects of a namespace whose label has a value."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One job's situation. `now` is the wall clock; `fresh` says that the checkpoint was saved as an intent just now.
@@ -110,6 +129,7 @@ class Run:
     """
 
     kube: KubeClient = field(repr=False)
+    reader: Reader = field(repr=False)
     namespace: str
     namespace_uid: str
     cluster_uid: str
@@ -144,11 +164,50 @@ class RestoreRun(Run):
 
 
 @dataclass(frozen=True)
+class DeleteRun(Run):
+    """The deletion of what a Backup stands for: `name`, `uid` and `created` are the Backup's.
+
+    `kept` are the other Backups of its application, which must stay whole (I8). The locks on the storages of its
+    record are held.
+    """
+
+    backup: Backup = field(default_factory=Backup, repr=False)
+    kept: Sequence[Backup] = ()
+
+
+@dataclass(frozen=True)
+class AuditRun(Run):
+    """A look in the engine for what the Backups of an application stand for."""
+
+    backups: Sequence[Backup] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look in the engine found of a Backup: `reason` is empty where all is there and whole."""
+
+    reason: Literal["", "ArchiveMissing", "ArchiveBroken", "ChainBroken"] = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a Backup's driverMetadata says, as far as a controller needs it; `cluster` is the UID of its kube-system."""
+
+    cluster: str
+    storages: Sequence[str]
+    archives: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Watch:
-    """Engine objects whose change wakes jobs: `application(object)` names the application that it belongs to."""
+    """Engine objects whose change wakes jobs: those that have `label`.
+
+    `application(object)` names the application that it belongs to.
+    """
 
     kind: type[KubeObject]
-    label_selector: str
+    label: str
     application: Callable[[KubeObject], str | None]
 
 
@@ -188,3 +247,12 @@ class Driver(Protocol):
 
     async def abort(self, run: Run) -> Outcome:
         """One step of ending a run and removing what is its own: `Succeeded` when nothing of it is left."""
+
+    def record(self, backup: Backup) -> Record | None:
+        """What a Backup records, None where this driver did not write it. Raises InvalidInput for what is damaged."""
+
+    async def delete(self, run: DeleteRun) -> Outcome:
+        """One step of deleting what a Backup stands for: `Succeeded` when nothing of it is left."""
+
+    async def audit(self, run: AuditRun) -> Mapping[str, Finding]:
+        """Look each Backup up in the engine, by its UID. One that can't be looked up now is left out."""

@@ -70,9 +70,8 @@ class Access:
 
 async def find(run: Run) -> list[Place]:
     """The application's sidecars, from its Pods as they are now."""
-    label = f"{CHI_LABEL}={installation(run.application.metadata.name)}"
-    pods = await run.kube.list(Pod, run.namespace, label_selector=label)
-    return places(run.application, pods.items)
+    name = installation(run.application.metadata.name)
+    return places(run.application, await run.reader.labelled(Pod, run.namespace, CHI_LABEL, name))
 
 
 async def credentials(run: Run) -> Credentials:

@@ -311,6 +311,8 @@ class JobController(ABC, Generic[J]):
             "created": _created(job),
             "now": self.now(),
             "checkpoint": ledger_of(job).driver,
+            "execution": target.execution,
+            "render": target.render,
         }
 
     @abstractmethod

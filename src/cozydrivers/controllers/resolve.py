@@ -1,8 +1,9 @@
 """From a job to a run: which driver, which application, which strategy, rendered. Reads, and touches nothing."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cozydrivers.api.backups import Backup, BackupClass, ClassStrategy
@@ -15,6 +16,8 @@ from cozydrivers.kube import KubeClient
 from cozydrivers.templating import render
 
 APPS_GROUP = "apps.cozystack.io"
+EXECUTIONS = ("sidecar", "pod")
+Render = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Refusal(Exception):
@@ -35,7 +38,11 @@ class NotOurs(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """What a run works on, and how. `timeout` is the strategy's patience with the engine, in seconds."""
+    """What a run works on, and how. `timeout` is the strategy's patience with the engine, in seconds.
+
+    `render` renders the strategy with more in reach of its templates; `strategy` is rendered already, and empty where
+    it is executed as a Pod.
+    """
 
     driver: Driver
     application: KubeObject = field(repr=False)
@@ -45,6 +52,8 @@ class Target:
     cluster_uid: str
     timeout: float
     class_name: str = ""
+    execution: str = "sidecar"
+    render: Render = field(default=lambda more: {}, repr=False)
 
 
 def driver_for_application(drivers: Sequence[Driver], reference: TypedReference) -> Driver:
@@ -135,11 +144,14 @@ async def _target(
         "Release": {"Name": name, "Namespace": namespace},
         "Mode": mode,
     }
+    execution = _execution(strategy)
     return Target(
         driver=driver,
         application=application,
         strategy_ref=strategy_ref,
-        strategy=_render(strategy, context),
+        strategy=_render(strategy, context, {}) if execution == "sidecar" else {},
+        execution=execution,
+        render=partial(_render, strategy, context),
         namespace_uid=(await kube.get(Namespace, namespace)).metadata.uid,
         cluster_uid=(await kube.get(Namespace, "kube-system")).metadata.uid,
         timeout=_timeout(strategy, driver.timeout),
@@ -155,15 +167,19 @@ async def _application(kube: KubeClient, driver: Driver, namespace: str, name: s
         raise Refusal(f"{kind} {namespace}/{name} does not exist ({field})") from None
 
 
-def _render(strategy: KubeObject, context: Mapping[str, Any]) -> Mapping[str, Any]:
-    where = f"{strategy.resource.kind} {strategy.metadata.name}"
+def _execution(strategy: KubeObject) -> str:
     execution = strategy.metadata.annotations.get(EXECUTION, "sidecar")
-    if execution != "sidecar":
-        raise Refusal(f"{where}: {EXECUTION} is {execution!r}; only sidecar is supported")
+    if execution not in EXECUTIONS:
+        where = f"{strategy.resource.kind} {strategy.metadata.name}"
+        raise Refusal(f"{where}: {EXECUTION} is {execution!r}; accepted: {', '.join(EXECUTIONS)}")
+    return execution
+
+
+def _render(strategy: KubeObject, context: Mapping[str, Any], more: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        rendered = render(strategy.raw.get("spec", {}), context, field="spec")
+        rendered = render(strategy.raw.get("spec", {}), {**context, **more}, field="spec")
     except TemplateError as error:
-        raise Refusal(f"{where}: {error}") from None
+        raise Refusal(f"{strategy.resource.kind} {strategy.metadata.name}: {error}") from None
     return rendered if isinstance(rendered, dict) else {}
 
 

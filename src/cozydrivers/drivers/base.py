@@ -125,7 +125,8 @@ class Reader(Protocol):
 class Run:
     """One job's situation. `now` is the wall clock; `fresh` says that the checkpoint was saved as an intent just now.
 
-    `strategy` is the strategy's spec, rendered. `cluster_uid` is the UID of the namespace kube-system.
+    `strategy` is the strategy's spec, rendered. `cluster_uid` is the UID of the namespace kube-system. `execution` is
+    `sidecar` or `pod`; in the latter case the driver renders, with more in reach of the templates, by `render`.
     """
 
     kube: KubeClient = field(repr=False)
@@ -141,6 +142,8 @@ class Run:
     now: datetime
     checkpoint: Checkpoint | None = None
     fresh: bool = False
+    execution: str = "sidecar"
+    render: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda more: {}, repr=False)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from cozydrivers.drivers.base import Driver, Failed, Intent, Outcome, Patience, 
 from cozydrivers.errors import Conflict, Forbidden, Invalid, Unauthorized
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime import Controller, Key, Reflector, WorkQueue
+from cozydrivers.runtime.cache import Caches
 
 _MOST_INTENTS = 5
 """Intents that one pass may carry out; more would be a driver that does not come to an end."""
@@ -93,7 +94,7 @@ class JobController(ABC, Generic[J]):
             for watch in driver.watches:
                 wake = self._waker(watch.application)
                 reflector = Reflector(
-                    self.kube, watch.kind, self._namespace, label_selector=watch.label_selector, on_change=wake
+                    self.kube, watch.kind, self._namespace, label_selector=watch.label, on_change=wake
                 )
                 tasks.start_soon(reflector.run)
 
@@ -301,6 +302,7 @@ class JobController(ABC, Generic[J]):
         """What every run holds."""
         return {
             "kube": self.kube,
+            "reader": Caches(self.kube),
             "namespace": job.metadata.namespace,
             "namespace_uid": target.namespace_uid,
             "cluster_uid": target.cluster_uid,

@@ -101,6 +101,7 @@ async def play_with_rights():
         for shard in (0, 1):
             stage.app.sidecar(shard).tables.drop("shop.orders")
         restore = await stage.end_of(await stage.restore("back", "nightly"))
+        await stage.end_of(await stage.backup("refused", applicationRef={"kind": "ClickHouse", "name": "absent"}))
         events = await stage.kube.list(Event, TENANT)
         tasks.cancel_scope.cancel()
     return backup.status.phase, restore.status.phase, {event.reason for event in events.items}
@@ -109,4 +110,4 @@ async def play_with_rights():
 def test_the_rights_in_the_docs_suffice():
     backup, restore, events = anyio.run(play_with_rights, backend_options=VIRTUAL)
     assert (backup, restore) == ("Succeeded", "Succeeded")
-    assert events == {"BackupCompleted", "RestoreCompleted"}
+    assert events == {"Refused"}

@@ -12,7 +12,8 @@
     │   └── Unavailable          429, 5xx: try again later
     │       └── ClusterUnreachable   no answer at all: whether the request was carried out is unknown
     ├── InvalidInput             also a ValueError: refused before anything was sent
-    └── TemplateError            a strategy's template that does not render
+    ├── TemplateError            a strategy's template that does not render
+    └── NewerVersion             what a newer version of this program wrote: it is left untouched
 
 Each prints as one sentence. None holds a Secret's data: what the server says about a Secret is left out.
 """
@@ -27,6 +28,10 @@ class CozydriversError(Exception):
 
 class InvalidInput(CozydriversError, ValueError):
     """What was asked for can't be done; nothing was sent."""
+
+
+class NewerVersion(CozydriversError):
+    """Something was written by a newer version of this program."""
 
 
 class TemplateError(CozydriversError):

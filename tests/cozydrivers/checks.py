@@ -10,7 +10,9 @@ from tests.cozydrivers.stage import APP, TENANT, Stage, condition
 
 from cozydrivers.api.backups import BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
+from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Pod
+from cozydrivers.controllers.status import ended
 from cozydrivers.errors import NotFound
 from cozydrivers.testing.operators import PASSWORD, USERNAME
 
@@ -37,6 +39,14 @@ async def backed_up(**installation: Any) -> Stage:
     drop(stage)
     forget(stage)
     return stage
+
+
+async def held_locks(stage: Stage) -> list[str]:
+    """The holders of locks that are not at their end."""
+    jobs = [*(await stage.kube.list(BackupJob)).items, *(await stage.kube.list(RestoreJob)).items]
+    going_on = {job.metadata.uid for job in jobs if not ended(job.status) or job.metadata.finalizers}
+    holders = [lease.spec.holder_identity for lease in (await stage.kube.list(Lease)).items]
+    return [holder for holder in holders if holder.rpartition("/")[2] in going_on]
 
 
 def drop(stage: Stage) -> None:

@@ -265,7 +265,9 @@ BAD_BACKUPS = {
         templated("{{ .Application.spec.nothing }}"),
         (f"Altinity {STRATEGY}", "spec.template.spec.restartPolicy", ".Application.spec.nothing is missing"),
     ),
-    "other execution": Bad(annotated("execution", "pod"), (f"Altinity {STRATEGY}", "execution", "'pod'", "sidecar")),
+    "other execution": Bad(
+        annotated("execution", "shell"), (f"Altinity {STRATEGY}", "execution", "'shell'", "sidecar")
+    ),
     "no duration": Bad(annotated("timeout", "soon"), (f"Altinity {STRATEGY}", "timeout", "'soon'", "90m")),
     "absurd duration": Bad(annotated("timeout", f"{'9' * 30}h"), (f"Altinity {STRATEGY}", "timeout", "9h")),
     "remote retention": Bad(configured(BACKUPS_TO_KEEP_REMOTE="3"), ("BACKUPS_TO_KEEP_REMOTE", pod_name(1))),

@@ -12,6 +12,7 @@ from tests.cozydrivers.checks import (
     drop,
     forget,
     gone,
+    held_locks,
     reason_of,
     rows,
     slow,
@@ -23,11 +24,11 @@ from tests.cozydrivers.stage import APP, TENANT, condition, recorded
 
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import BackupJob, RestoreJob
-from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Event, Namespace
 from cozydrivers.controllers.ledger import FINALIZER
 from cozydrivers.drivers.base import BackupRun, Running, Succeeded
 from cozydrivers.drivers.clickhouse.checkpoint import archive_name
+from cozydrivers.runtime.cache import Caches
 
 pytestmark = pytest.mark.anyio
 
@@ -36,10 +37,6 @@ def running(stage):
     return [
         row.command for sidecar in stage.app.sidecars.values() for row in sidecar._look().history.rows if row.running
     ]
-
-
-async def locks(stage):
-    return (await stage.kube.list(Lease, TENANT)).items
 
 
 async def reasons_of_events(stage):
@@ -74,7 +71,7 @@ async def test_the_lock_of_a_job_that_is_gone_is_taken_over():
         stage.app.sidecar(1).faults.refuse = False
         job = await stage.end_of(await stage.backup("other"))
     assert job.status.phase == "Succeeded", job.status.message
-    assert await locks(stage) == []
+    assert await held_locks(stage) == []
 
 
 async def test_the_deletion_of_a_job_whose_backup_exists_removes_nothing():
@@ -111,7 +108,7 @@ async def test_the_deletion_of_a_running_restore_deletes_nothing_remote():
         await without(RestoreJob, "undo", TENANT)(stage)
         await gone(stage, RestoreJob, "undo")
     assert stage.archives() == kept
-    assert (stage.local_copies(), running(stage), await locks(stage)) == (set(), [], [])
+    assert (stage.local_copies(), running(stage), await held_locks(stage)) == (set(), [], [])
 
 
 # A shard that fails
@@ -131,7 +128,7 @@ async def test_a_failed_shard_leaves_no_half_set_and_the_engine_s_words():
         job = await stage.end_of(await stage.backup("nightly"))
     assert reason_of(job) == ("Failed", "EngineFailed")
     assert_one_sentence(job.status.message, "shard 1 replica 0", "no tables for backup")
-    assert (stage.archives(), stage.local_copies(), running(stage), await locks(stage)) == (set(), set(), [], [])
+    assert (stage.archives(), stage.local_copies(), running(stage), await held_locks(stage)) == (set(), set(), [], [])
     assert "EngineFailed" in await reasons_of_events(stage)
 
 
@@ -256,7 +253,7 @@ async def test_a_failed_restore_leaves_no_local_copies_and_deletes_nothing_remot
     assert reason_of(job) == ("Failed", "Cancelled")
     assert_one_sentence(job.status.message, "shard 1 replica 0", "drop the tables")
     assert stage.archives() == kept
-    assert (stage.local_copies(), running(stage), await locks(stage)) == (set(), [], [])
+    assert (stage.local_copies(), running(stage), await held_locks(stage)) == (set(), [], [])
 
 
 async def test_the_last_copy_of_a_restore_is_kept_while_the_store_is_away():
@@ -303,6 +300,7 @@ async def test_what_was_given_up_is_gone_when_neither_copy_is_listed_whatever_wa
     namespace = await stage.kube.get(Namespace, TENANT)
     run = BackupRun(
         kube=stage.kube,
+        reader=Caches(stage.kube),
         namespace=TENANT,
         namespace_uid=namespace.metadata.uid,
         cluster_uid="",

@@ -11,7 +11,7 @@ from cozydrivers import ClickHouseDriver, Manager
 pytestmark = pytest.mark.anyio
 
 TABLE = "shop.orders"
-BACKUP_WRITES = range(1, 16)
+BACKUP_WRITES = range(1, 15)
 SENDS_SHARD_1 = 5
 RESTORE_WRITES = range(1, 22)
 

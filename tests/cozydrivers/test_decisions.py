@@ -29,6 +29,7 @@ def run_of(kind: Any, *, fresh: bool = False) -> Any:
     """A run of the job `nightly`."""
     return kind(
         kube=None,
+        reader=None,
         namespace="tenant",
         namespace_uid="0a1b2c3d-0000",
         cluster_uid="c",

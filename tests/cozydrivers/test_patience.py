@@ -20,11 +20,12 @@ from tests.cozydrivers.checks import (
 )
 from tests.cozydrivers.stage import APP, TENANT
 
-from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.strategy import Altinity
-from cozydrivers.controllers.lock import lock_of
+from cozydrivers.controllers.lock import STORAGE_NAMESPACE
+from cozydrivers.drivers.clickhouse.places import storage_id
+from cozydrivers.runtime import lock_name
 
 pytestmark = pytest.mark.anyio
 
@@ -126,15 +127,17 @@ async def test_two_jobs_of_one_application_take_turns():
 
 async def test_a_target_that_stays_locked_ends_the_job_after_a_day():
     stage = await staged()
-    name = lock_of(await stage.kube.get(ClickHouse, APP, TENANT))
-    await stage.kube.create(Lease, {"metadata": {"name": name}, "spec": {"holderIdentity": "Purge/1-a"}}, TENANT)
+    environment = {"S3_ENDPOINT": "http://s3.invalid", "S3_BUCKET": "backups", "S3_PATH": APP}
+    name = lock_name("cozydrivers-storage", storage_id(environment))
+    body = {"metadata": {"name": name}, "spec": {"holderIdentity": "Purge/1-a"}}
+    await stage.kube.create(Lease, body, STORAGE_NAMESPACE)
     async with stage.managed():
         job = await stage.stands(await stage.backup("nightly"), "TargetLocked")
         stage.later = timedelta(hours=25)
         job = await stage.end_of(job)
     assert reason_of(job) == ("Failed", "TimedOut")
     assert stage.touched() == []
-    assert (await stage.kube.get(Lease, name, TENANT)).spec.holder_identity == "Purge/1-a"
+    assert (await stage.kube.get(Lease, name, STORAGE_NAMESPACE)).spec.holder_identity == "Purge/1-a"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ async def lived_through():
         await stage.end_of(await stage.backup("nightly"))
         drop(stage)
         await stage.end_of(await stage.restore("undo", "nightly"))
+    async with stage.managed():
         await patched(Secret, secret, {"stringData": {"password": WRONG}}, TENANT)(stage)
         job = await stage.stands(await stage.backup("unauthorized"), "SidecarUnreachable")
         await patched(Secret, secret, {"stringData": {"password": PASSWORD}}, TENANT)(stage)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cozydrivers.api.backups import Backup, BackupJob
+from cozydrivers.api.base import TypedReference
 from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.ledger import CLASS, JOB_UID
 from cozydrivers.controllers.resolve import (
@@ -31,7 +32,7 @@ class BackupJobController(JobController[BackupJob]):
         """By its BackupClass."""
         spec = job.spec
         return await backup_target(
-            self.kube, self.drivers, job.metadata.namespace, spec.application_ref, spec.backup_class_name
+            self.caches, self.drivers, job.metadata.namespace, spec.application_ref, spec.backup_class_name
         )
 
     async def resolve_for_cleanup(self, job: BackupJob) -> Target:
@@ -42,7 +43,7 @@ class BackupJobController(JobController[BackupJob]):
             reference = job.spec.application_ref
             driver = driver_for_application(self.drivers, reference)
             application = stand_in(driver, reference, job.metadata.namespace)
-            return await without_strategy(self.kube, driver, application)
+            return await without_strategy(self.caches, driver, application)
 
     async def run_of(self, job: BackupJob, target: Target) -> BackupRun:
         """The run of a backup."""
@@ -92,12 +93,8 @@ class BackupJobController(JobController[BackupJob]):
 
 def _body(job: BackupJob, target: Target, artifact: Artifact, name: str, now: datetime) -> Mapping[str, Any]:
     spec = {
-        "applicationRef": job.raw["spec"]["applicationRef"],
-        "strategyRef": {
-            "apiGroup": target.strategy_ref.api_group,
-            "kind": target.strategy_ref.kind,
-            "name": target.strategy_ref.name,
-        },
+        "applicationRef": _reference(job.spec.application_ref),
+        "strategyRef": _reference(target.strategy_ref),
         "takenAt": artifact.taken_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "driverMetadata": dict(artifact.driver_metadata),
     }
@@ -112,3 +109,7 @@ def _body(job: BackupJob, target: Target, artifact: Artifact, name: str, now: da
             "conditions": with_conditions([], artifact.conditions, now, 1),
         },
     }
+
+
+def _reference(reference: TypedReference) -> dict[str, str]:
+    return reference.model_dump(by_alias=True, exclude_defaults=True)

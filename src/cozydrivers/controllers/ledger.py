@@ -16,12 +16,21 @@ JOB_UID = PREFIX + "job-uid"
 CLASS = PREFIX + "backup-class"
 EXECUTION = PREFIX + "execution"
 TIMEOUT = PREFIX + "timeout"
+PAUSE = PREFIX + "pause"
 
 ABSENT_LIMIT = timedelta(minutes=30)
 BUSY_LIMIT = timedelta(hours=24)
 CLEANUP_LIMIT = timedelta(minutes=30)
 BACKUP_LIMIT = timedelta(seconds=30)
 """How long a RestoreJob waits for the Backup that it names."""
+
+
+VERSION = 1
+"""Of the ledger; a later one belongs to a newer version of this program."""
+
+
+class NewerLedger(Exception):
+    """What stands on a job was written by a newer version of this program: it is left untouched."""
 
 
 class Ledger(Model):
@@ -33,6 +42,7 @@ class Ledger(Model):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
+    version: int = VERSION
     uid: str
     application: TypedReference = TypedReference()
     absent_since: AwareDatetime | None = None
@@ -44,13 +54,31 @@ class Ledger(Model):
 
 
 def ledger_of(job: KubeObject) -> Ledger:
-    """What is kept on a job; empty where there is nothing, or what there is was not written for it."""
-    empty = Ledger(uid=job.metadata.uid)
+    """What is kept on a job; empty where there is nothing, or what there is was not written for it.
+
+    Raises NewerLedger.
+    """
+    empty, text = Ledger(uid=job.metadata.uid), job.metadata.annotations.get(CHECKPOINT, "")
     try:
-        ledger = Ledger.model_validate_json(job.metadata.annotations.get(CHECKPOINT, ""))
+        ledger = Ledger.model_validate_json(text)
     except ValidationError:
+        if _version(text) > VERSION:
+            raise NewerLedger from None
         return empty
+    if ledger.version > VERSION:
+        raise NewerLedger
     return ledger if ledger.uid == job.metadata.uid else empty
+
+
+class _Versioned(Model):
+    version: int = 0
+
+
+def _version(text: str) -> int:
+    try:
+        return _Versioned.model_validate_json(text).version
+    except ValidationError:
+        return 0
 
 
 def waited_too_long(

@@ -10,9 +10,8 @@ from cozydrivers.api.backups import Backup, BackupClass, ClassStrategy
 from cozydrivers.api.base import KubeObject, TypedReference
 from cozydrivers.api.core import Namespace
 from cozydrivers.controllers.ledger import CLASS, EXECUTION, TIMEOUT
-from cozydrivers.drivers.base import Driver
+from cozydrivers.drivers.base import Driver, Reader
 from cozydrivers.errors import InvalidInput, NotFound, TemplateError
-from cozydrivers.kube import KubeClient
 from cozydrivers.templating import render
 
 APPS_GROUP = "apps.cozystack.io"
@@ -78,22 +77,22 @@ def binding(backup_class: BackupClass, reference: TypedReference) -> ClassStrate
 
 
 async def backup_target(
-    kube: KubeClient, drivers: Sequence[Driver], namespace: str, reference: TypedReference, class_name: str
+    reader: Reader, drivers: Sequence[Driver], namespace: str, reference: TypedReference, class_name: str
 ) -> Target:
     """Resolve what a BackupJob refers to."""
     driver = driver_for_application(drivers, reference)
     try:
-        backup_class = await kube.get(BackupClass, class_name)
+        backup_class = await reader.get(BackupClass, class_name)
     except NotFound:
         raise Absence("BackupClassNotFound", f"BackupClass {class_name} does not exist") from None
     bound = binding(backup_class, reference)
     return await _target(
-        kube, driver, namespace, reference.name, bound.strategy_ref, bound.parameters, "backup", class_name=class_name
+        reader, driver, namespace, reference.name, bound.strategy_ref, bound.parameters, "backup", class_name=class_name
     )
 
 
 async def restore_target(
-    kube: KubeClient, drivers: Sequence[Driver], namespace: str, backup: Backup, target: TypedReference | None
+    reader: Reader, drivers: Sequence[Driver], namespace: str, backup: Backup, target: TypedReference | None
 ) -> Target:
     """Resolve what a RestoreJob refers to: the application it restores to, by the strategy that its Backup names."""
     source = backup.spec.application_ref
@@ -103,22 +102,22 @@ async def restore_target(
         raise Refusal(f"spec.targetApplicationRef.kind is {target.kind}; the Backup is of a {source.kind}")
     if target is not None and target.api_group not in ("", APPS_GROUP):
         raise Refusal(f"spec.targetApplicationRef.apiGroup is {target.api_group}; only {APPS_GROUP} is restored")
-    parameters = await _parameters(kube, backup)
+    parameters = await _parameters(reader, backup)
     field = "spec.targetApplicationRef.name" if target else "spec.applicationRef.name of the Backup"
-    return await _target(kube, driver, namespace, name, backup.spec.strategy_ref, parameters, "restore", field)
+    return await _target(reader, driver, namespace, name, backup.spec.strategy_ref, parameters, "restore", field)
 
 
-async def _parameters(kube: KubeClient, backup: Backup) -> Mapping[str, str]:
+async def _parameters(reader: Reader, backup: Backup) -> Mapping[str, str]:
     """Those of the class that the Backup was made with, as far as it still binds its kind."""
     try:
-        backup_class = await kube.get(BackupClass, backup.metadata.annotations.get(CLASS, "") or "-")
+        backup_class = await reader.get(BackupClass, backup.metadata.annotations.get(CLASS, "") or "-")
         return binding(backup_class, backup.spec.application_ref).parameters
     except (NotFound, Refusal):
         return {}
 
 
 async def _target(
-    kube: KubeClient,
+    reader: Reader,
     driver: Driver,
     namespace: str,
     name: str,
@@ -133,9 +132,9 @@ async def _target(
         raise NotOurs
     if not strategy_ref.name:
         raise Refusal("the strategyRef.name of the BackupClass is empty")
-    application = await _application(kube, driver, namespace, name, field)
+    application = await _application(reader, driver, namespace, name, field)
     try:
-        strategy = await kube.get(driver.strategy, strategy_ref.name)
+        strategy = await reader.get(driver.strategy, strategy_ref.name)
     except NotFound:
         raise Absence("StrategyNotFound", f"{wanted.kind} {strategy_ref.name} does not exist") from None
     context = {
@@ -152,16 +151,16 @@ async def _target(
         strategy=_render(strategy, context, {}) if execution == "sidecar" else {},
         execution=execution,
         render=partial(_render, strategy, context),
-        namespace_uid=(await kube.get(Namespace, namespace)).metadata.uid,
-        cluster_uid=(await kube.get(Namespace, "kube-system")).metadata.uid,
+        namespace_uid=(await reader.get(Namespace, namespace)).metadata.uid,
+        cluster_uid=(await reader.get(Namespace, "kube-system")).metadata.uid,
         timeout=_timeout(strategy, driver.timeout),
         class_name=class_name,
     )
 
 
-async def _application(kube: KubeClient, driver: Driver, namespace: str, name: str, field: str) -> KubeObject:
+async def _application(reader: Reader, driver: Driver, namespace: str, name: str, field: str) -> KubeObject:
     try:
-        return await kube.get(driver.application, name, namespace)
+        return await reader.get(driver.application, name, namespace)
     except NotFound:
         kind = driver.application.resource.kind
         raise Refusal(f"{kind} {namespace}/{name} does not exist ({field})") from None
@@ -213,14 +212,14 @@ def stand_in(driver: Driver, reference: TypedReference, namespace: str) -> KubeO
     return driver.application.decode({"metadata": {"name": reference.name, "namespace": namespace}})
 
 
-async def without_strategy(kube: KubeClient, driver: Driver, application: KubeObject) -> Target:
+async def without_strategy(reader: Reader, driver: Driver, application: KubeObject) -> Target:
     """What is left of a target whose class, strategy or application is gone: enough to clean up."""
     return Target(
         driver=driver,
         application=application,
         strategy_ref=TypedReference(),
         strategy={},
-        namespace_uid=(await kube.get(Namespace, application.metadata.namespace)).metadata.uid,
+        namespace_uid=(await reader.get(Namespace, application.metadata.namespace)).metadata.uid,
         cluster_uid="",
         timeout=driver.timeout,
     )

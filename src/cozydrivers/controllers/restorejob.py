@@ -37,7 +37,7 @@ class RestoreJobController(JobController[RestoreJob]):
             phase = backup.status.phase or "not set"
             raise Absence("BackupNotReady", f"Backup {backup.metadata.name} is not Ready; its phase is {phase}")
         return await restore_target(
-            self.kube, self.drivers, job.metadata.namespace, backup, job.spec.target_application_ref
+            self.caches, self.drivers, job.metadata.namespace, backup, job.spec.target_application_ref
         )
 
     async def resolve_for_cleanup(self, job: RestoreJob) -> Target:
@@ -47,11 +47,13 @@ class RestoreJobController(JobController[RestoreJob]):
         except (Absence, Refusal):
             reference = ledger_of(job).application
             driver = driver_for_application(self.drivers, reference)
-            return await without_strategy(self.kube, driver, stand_in(driver, reference, job.metadata.namespace))
+            return await without_strategy(self.caches, driver, stand_in(driver, reference, job.metadata.namespace))
 
     async def _backup(self, job: RestoreJob) -> Backup | None:
+        """Before anything is begun it is read uncached: another Backup may have its name by now (I1, I11)."""
+        get = self.kube.get if ledger_of(job).driver is None else self.caches.get
         try:
-            return await self.kube.get(Backup, job.spec.backup_ref.name, job.metadata.namespace)
+            return await get(Backup, job.spec.backup_ref.name, job.metadata.namespace)
         except NotFound:
             return None
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cozydrivers.api.backups import BackupJob, JobStatus, RestoreJob
-from cozydrivers.api.base import Condition
+from cozydrivers.api.base import Condition, KubeObject
 from cozydrivers.drivers.base import Patience
-from cozydrivers.runtime import set_condition
+from cozydrivers.runtime.conditions import as_written, set_condition
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,31 @@ def ended(status: JobStatus) -> bool:
     return status.phase in ("Succeeded", "Failed")
 
 
+def created(job: KubeObject) -> datetime:
+    """When a job was created."""
+    return job.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC)
+
+
 def status_patch(job: BackupJob | RestoreJob, standing: Standing, now: datetime) -> dict[str, Any]:
     """The merge patch for the status; empty when it says all that already."""
-    status = job.raw.get("status", {})
-    wanted: dict[str, Any] = {
-        "phase": standing.phase,
-        "message": standing.message,
-        "conditions": with_conditions(
-            job.status.conditions, [*_usual(standing), *standing.conditions], now, job.metadata.generation
-        ),
-        **standing.extra,
+    status = job.status
+    conditions = with_conditions(
+        status.conditions, [*_usual(standing), *standing.conditions], now, job.metadata.generation
+    )
+    patch: dict[str, Any] = {"conditions": conditions} if conditions != as_written(status.conditions) else {}
+    patch |= {
+        key: value
+        for key, old, value in (
+            ("phase", status.phase, standing.phase),
+            ("message", status.message, standing.message),
+        )
+        if old != value
     }
-    if standing.phase == "Running" and job.status.started_at is None:
-        wanted["startedAt"] = _time(now)
-    if standing.phase in ("Succeeded", "Failed"):
-        wanted["completedAt"] = _time(now)
-    return {key: value for key, value in wanted.items() if status.get(key) != value}
+    if standing.phase == "Running" and status.started_at is None:
+        patch["startedAt"] = _time(now)
+    if standing.phase in ("Succeeded", "Failed") and status.completed_at is None:
+        patch["completedAt"] = _time(now)
+    return patch | (dict(standing.extra) if patch else {})
 
 
 def progress_patch(
@@ -52,7 +61,7 @@ def progress_patch(
     """The merge patch that says whether anything is still done, beside what the job has come to; empty as above."""
     progressing = Condition(type="Progressing", status=status, reason=reason, message=message)
     conditions = with_conditions(job.status.conditions, [progressing], now, job.metadata.generation)
-    return {} if job.raw.get("status", {}).get("conditions") == conditions else {"conditions": conditions}
+    return {} if conditions == as_written(job.status.conditions) else {"conditions": conditions}
 
 
 def with_conditions(

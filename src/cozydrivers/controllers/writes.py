@@ -13,7 +13,8 @@ from cozydrivers.controllers.status import Standing, progress_patch, status_patc
 from cozydrivers.drivers.base import Checkpoint, Outcome
 from cozydrivers.errors import NotFound
 from cozydrivers.kube import KubeClient
-from cozydrivers.runtime import EventRecorder, Store
+from cozydrivers.runtime import EventRecorder
+from cozydrivers.runtime.cache import Cache
 
 J = TypeVar("J", BackupJob, RestoreJob)
 _log = logging.getLogger(__name__)
@@ -22,10 +23,10 @@ _log = logging.getLogger(__name__)
 class Writes(Generic[J]):
     """Writes on jobs of one kind. Raises Conflict where somebody else has written since the job was read."""
 
-    def __init__(self, kube: KubeClient, kind: type[J], store: Store[J], now: Callable[[], datetime]) -> None:
+    def __init__(self, kube: KubeClient, kind: type[J], store: Cache[J], now: Callable[[], datetime]) -> None:
         self._kube = kube
         self._kind: type[J] = kind
-        self._store: Store[J] = store
+        self._store: Cache[J] = store
         self._now = now
         self._events = EventRecorder(kube, "cozydrivers")
 

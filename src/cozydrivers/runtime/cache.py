@@ -56,9 +56,10 @@ class Cache(Generic[T]):
         """Let `by` find objects under a name."""
         self._indexers[name] = indexer
 
-    def covers(self, namespace: str | None) -> bool:
-        """Whether the objects of a namespace are among those that are watched."""
-        return namespace in self._reflectors or None in self._reflectors
+    def knows(self, namespace: str) -> bool:
+        """Whether the cluster has told what there is in a namespace."""
+        reflector = self._reflectors.get(namespace) or self._reflectors.get(None)
+        return reflector is not None and reflector.served and reflector.is_synced
 
     def get(self, key: Key) -> T | None:
         """Return the object, None if there is none here."""
@@ -142,7 +143,7 @@ class Caches:
     async def labelled(self, kind: type[T], namespace: str, label: str, value: str) -> Sequence[T]:
         """The objects of a namespace whose label has a value: from the cache with that label, else from the server."""
         cache: Cache[T] | None = self._caches.get((kind, label))
-        if cache is None or not cache.served or not cache.covers(namespace):
+        if cache is None or not cache.knows(namespace):
             return (await self._kube.list(kind, namespace, label_selector=f"{label}={value}")).items
         return [obj for obj in cache.by(LABEL, value) if obj.metadata.namespace == namespace]
 

@@ -35,6 +35,11 @@ def set_condition(conditions: Sequence[Condition], new: Condition) -> list[dict[
     return [_json(changed if condition is old else condition) for condition in conditions]
 
 
+def as_written(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Conditions as a status patch holds them."""
+    return [_json(condition) for condition in conditions]
+
+
 def _json(condition: Condition) -> dict[str, Any]:
     written = {
         "type": condition.type,

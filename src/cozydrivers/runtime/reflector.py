@@ -57,6 +57,11 @@ class Reflector(Generic[T]):
         self._failures = 0
         self._said = ""
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether the server has answered once."""
+        return self._answered.is_set()
+
     async def synced(self) -> None:
         """Wait until the store shows the cluster, or the server has said that it does not serve this kind."""
         await self._answered.wait()

@@ -38,9 +38,13 @@ class Credentials:
 
 @dataclass
 class Access:
-    """Open clients by address. A client is renewed when the credentials change."""
+    """Open clients by address, and the credentials by application. A client is renewed when these change.
+
+    A Secret is read once, and again after its content was not accepted.
+    """
 
     connect: Connect
+    _credentials: dict[tuple[str, str, str], Credentials] = field(default_factory=dict, repr=False)
     _clients: dict[str, tuple[Credentials, Client]] = field(default_factory=dict, repr=False)
 
     async def client(self, place: Place, credentials: Credentials) -> Client:
@@ -56,6 +60,17 @@ class Access:
         )
         self._clients[place.url] = (credentials, await client.__aenter__())
         return client
+
+    async def credentials(self, run: Run) -> Credentials:
+        """The credentials that the rendered strategy refers to; Missing names the Secret and the key that is absent."""
+        key = _whose(run)
+        if key not in self._credentials:
+            self._credentials[key] = await credentials(run)
+        return self._credentials[key]
+
+    def distrust(self, run: Run) -> None:
+        """The credentials were not accepted: read them again the next time."""
+        self._credentials.pop(_whose(run), None)
 
     async def _forget(self, url: str) -> None:
         known = self._clients.pop(url, None)
@@ -74,8 +89,13 @@ async def find(run: Run) -> list[Place]:
     return places(run.application, await run.reader.labelled(Pod, run.namespace, CHI_LABEL, name))
 
 
+def _whose(run: Run) -> tuple[str, str, str]:
+    references = sorted(secret_references(run.strategy).items())
+    return run.namespace, run.application.metadata.name, repr(references)
+
+
 async def credentials(run: Run) -> Credentials:
-    """The credentials that the rendered strategy refers to; Missing names the Secret and the key that is absent."""
+    """Read the credentials; see `Access.credentials`."""
     application = run.application.metadata.name
     default = f"{installation(application)}-backup-api-auth"
     references = secret_references(run.strategy)

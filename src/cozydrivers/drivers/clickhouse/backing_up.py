@@ -14,7 +14,7 @@ from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, arc
 from cozydrivers.drivers.clickhouse.engines import rows_apart
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, mark_of
 from cozydrivers.drivers.clickhouse.look import PROOF, Eyes, Scene, Sight, Wanted, at_work, resting, survey
-from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of
+from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of, storages_of
 from cozydrivers.drivers.clickhouse.steps import busy_sidecar
 from cozydrivers.errors import InvalidInput
 
@@ -113,7 +113,7 @@ def _plan(eyes: Eyes, run: BackupRun, seen: Mapping[str, Sight]) -> Outcome:
         marks={pod: mark_of(sight.rows.all or ()) for pod, sight in seen.items()},
         storage=chosen[0].storage,
     )
-    return Intent(state.save(), f"backing up {shards} shards")
+    return Intent(state.save(), f"backing up {shards} shards", storages=storages_of(eyes.places))
 
 
 def _member(run: BackupRun, place: Place, shards: int, taken: Sequence[str]) -> tuple[Member, list[Debris]]:

@@ -5,7 +5,7 @@ The controller keeps it in an annotation of the job, which a tenant can write. S
 again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,7 +15,7 @@ from chbackup import ArchiveName
 from cozydrivers.api.base import Model
 from cozydrivers.drivers.base import Checkpoint, RestoreRun, Run
 from cozydrivers.drivers.clickhouse.following import Submission
-from cozydrivers.errors import InvalidInput
+from cozydrivers.errors import InvalidInput, NewerVersion
 
 _STAGES = {
     "backup": ("making", "proven", "done"),
@@ -66,6 +66,9 @@ class Debris(Model):
     archive: str
 
 
+VERSION: Literal[1] = 1
+
+
 class State(Model):
     """The checkpoint.
 
@@ -75,7 +78,7 @@ class State(Model):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[1] = VERSION
     kind: Literal["backup", "restore"]
     shards: int = Field(ge=1, le=9999)
     members: tuple[Member, ...]
@@ -86,10 +89,15 @@ class State(Model):
 
     @classmethod
     def read(cls, checkpoint: Checkpoint, run: Run) -> Self:
-        """Decode and check it; InvalidInput when it is not one that this run can have made."""
+        """Decode and check it; InvalidInput when it is not one that this run can have made.
+
+        Raises NewerVersion.
+        """
         try:
             state = cls.model_validate(checkpoint)
         except ValidationError as error:
+            if _version(checkpoint) > VERSION:
+                raise NewerVersion(f"the checkpoint of {run.name} is of version {_version(checkpoint)}") from None
             problem = error.errors()[0]
             field = ".".join(str(part) for part in problem["loc"])
             raise InvalidInput(f"the checkpoint of {run.name} is damaged at {field}: {problem['msg']}") from None
@@ -105,6 +113,11 @@ class State(Model):
     def replace(self, members: Iterable[Member]) -> Self:
         """The same with other members."""
         return self.model_copy(update={"members": tuple(members)})
+
+
+def _version(checkpoint: Checkpoint) -> int:
+    version = checkpoint.get("version") if isinstance(checkpoint, Mapping) else 0
+    return version if isinstance(version, int) else 0
 
 
 def archive_name(run: Run, *, attempt: int, shard: int, shards: int, replica: int) -> str:

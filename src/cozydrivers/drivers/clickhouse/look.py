@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from chbackup import Archive, ChbackupError, Client, NotFound, ServerError, Table
+from chbackup import Archive, ChbackupError, Client, NotFound, ServerError, Table, Unauthorized
 from cozydrivers.drivers.base import Run
-from cozydrivers.drivers.clickhouse.access import Access, Credentials, Missing, credentials, find, sentence
+from cozydrivers.drivers.clickhouse.access import Access, Credentials, Missing, find, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, judge, own_row, since
 from cozydrivers.drivers.clickhouse.places import Place
@@ -75,12 +75,14 @@ class Eyes:
         except Missing as missing:
             return Sight(place=place, trouble=missing.message)
         except ChbackupError as error:
+            if isinstance(error, Unauthorized):
+                self.access.distrust(self.run)
             return Sight(place=place, trouble=sentence(place, error))
 
 
 async def open_eyes(run: Run, access: Access) -> Eyes:
     """Find the sidecars and the way to them; Missing says what is absent."""
-    return Eyes(run, await find(run), access, await credentials(run))
+    return Eyes(run, await find(run), access, await access.credentials(run))
 
 
 @dataclass(frozen=True)

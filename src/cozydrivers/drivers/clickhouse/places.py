@@ -127,3 +127,9 @@ def layout_problem(application: KubeObject, found: Iterable[Place]) -> str:
 def _join(numbers: list[int]) -> str:
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
     return ", ".join(str(number) for number in numbers[:_NAMED]) + more
+
+
+def storages_of(found: Iterable[Place]) -> tuple[str, ...]:
+    """The storage paths of the sidecars; none where one of them is not known."""
+    storages = {place.storage for place in found}
+    return () if "" in storages else tuple(sorted(storages))

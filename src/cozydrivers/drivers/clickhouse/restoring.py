@@ -14,7 +14,7 @@ from cozydrivers.drivers.clickhouse.backing_up import absent
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, mark_of
 from cozydrivers.drivers.clickhouse.look import PROOF, Eyes, Scene, Sight, Wanted, at_work, resting, survey
-from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of
+from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of, storages_of
 from cozydrivers.drivers.clickhouse.record import Recorded
 from cozydrivers.drivers.clickhouse.steps import busy_sidecar
 from cozydrivers.errors import InvalidInput
@@ -181,4 +181,5 @@ def _intent(members: Sequence[Member], seen: Mapping[str, Sight], recorded: Sequ
         reason="TablesAbsent",
         message=f"none of the archive's {count} tables exists on any replica",
     )
-    return Intent(state.save(), f"restoring {len(members)} shards", conditions=[checked])
+    storages = storages_of(sight.place for sight in seen.values() if sight.place)
+    return Intent(state.save(), f"restoring {len(members)} shards", conditions=[checked], storages=storages)

@@ -1,0 +1,98 @@
+"""How a job ends: what it says of it, and the removal of what is the run's own after a failure or a deletion."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic
+
+from cozydrivers.controllers.ledger import CLEANUP_LIMIT, FINALIZER, ledger_of
+from cozydrivers.controllers.resolve import NotOurs, Target
+from cozydrivers.controllers.status import Standing, created, ended
+from cozydrivers.controllers.wiring import JobWiring
+from cozydrivers.controllers.writes import J
+from cozydrivers.drivers.base import Failed, Outcome, Run, Running, Succeeded
+
+
+class JobEnding(JobWiring[J], ABC, Generic[J]):
+    """The end of a job; see `JobController`."""
+
+    async def end(self, job: J, outcome: Failed) -> float | None:
+        """Write that a job has failed, and begin to clean up."""
+        await self._writes.tell(job, outcome)
+        await self._writes.event(job, outcome.reason, outcome.message, warning=True)
+        job = await self._writes.stand(
+            job, Standing("Failed", outcome.reason, outcome.message, None, outcome.conditions)
+        )
+        return await self._wind_up(job)
+
+    async def _wind_up(self, job: J) -> float | None:
+        """After its end, or on its deletion: remove what is the run's own, then let go of the job."""
+        if FINALIZER not in job.metadata.finalizers:
+            return None
+        if job.status.phase == "Succeeded" or await self.has_result(job):
+            await self._let_go(job)
+            return None
+        since = job.metadata.deletion_timestamp or job.status.completed_at or self.now()
+        outcome = await self._abort(job)
+        if isinstance(outcome, Running) and self.now() - since < CLEANUP_LIMIT:
+            await self._cleaning_up(job, outcome)
+            return max(outcome.retry_after, 0.25)
+        if not isinstance(outcome, Succeeded):
+            message = f"given up after {CLEANUP_LIMIT}: {outcome.message}"
+            await self._writes.event(job, "CleanupAbandoned", message, warning=True)
+        await self._let_go(await self._cleaned_up(job))
+        return None
+
+    async def _cleaning_up(self, job: J, outcome: Running) -> None:
+        """Keep how far it is, and say what it waits for."""
+        if outcome.checkpoint is not None and outcome.checkpoint != ledger_of(job).driver:
+            update = {"driver": dict(outcome.checkpoint)}
+            job = await self._writes.save(job, ledger_of(job).model_copy(update=update))
+        await self._writes.progress(job, "True", outcome.reason, outcome.message)
+
+    async def _cleaned_up(self, job: J) -> J:
+        ready = next((condition for condition in job.status.conditions if condition.type == "Ready"), None)
+        if ready is None or not ended(job.status):
+            return job
+        return await self._writes.progress(job, "False", ready.reason, ready.message)
+
+    async def _abort(self, job: J) -> Outcome:
+        try:
+            target = await self.resolve_for_cleanup(job)
+        except NotOurs:
+            return Succeeded("no driver knows it")
+        return await target.driver.abort(await self.run_of(job, target))
+
+    async def _let_go(self, job: J) -> None:
+        """Take the finalizer off: with that its locks are free (see `lock`)."""
+        if FINALIZER in job.metadata.finalizers:
+            await self._writes.release(job)
+
+    @abstractmethod
+    async def resolve_for_cleanup(self, job: J) -> Target:
+        """What the job refers to, for cleaning up after things that may be gone."""
+
+    @abstractmethod
+    async def run_of(self, job: J, target: Target) -> Run:
+        """The run that the driver is given."""
+
+    @abstractmethod
+    async def has_result(self, job: J) -> bool:
+        """Whether the run's result is recorded, read uncached: then nothing of it may be removed."""
+
+    def situation(self, job: J, target: Target) -> dict[str, Any]:
+        """What every run holds."""
+        return {
+            "kube": self.kube,
+            "reader": self.caches,
+            "namespace": job.metadata.namespace,
+            "namespace_uid": target.namespace_uid,
+            "cluster_uid": target.cluster_uid,
+            "application": target.application,
+            "strategy": target.strategy,
+            "name": job.metadata.name,
+            "uid": job.metadata.uid,
+            "created": created(job),
+            "now": self.now(),
+            "checkpoint": ledger_of(job).driver,
+            "execution": target.execution,
+            "render": target.render,
+        }

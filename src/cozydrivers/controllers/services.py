@@ -1,0 +1,59 @@
+"""What the controllers of a process share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from cozydrivers.api.base import KubeObject
+from cozydrivers.api.core import Namespace
+from cozydrivers.controllers.ledger import PAUSE
+from cozydrivers.kube import KubeClient
+from cozydrivers.runtime import Key
+from cozydrivers.runtime.admission import Admission
+from cozydrivers.runtime.cache import Caches
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def nobody_pauses() -> str:
+    """No reason to pause."""
+    return ""
+
+
+@dataclass
+class Services:
+    """The cluster, what is known of it, and who may act.
+
+    `now` is the wall clock. Without `admission` every job may start. `leading` is asked right before anything is sent.
+    `on_hold` says why nothing new may begin anywhere, empty where it may.
+    """
+
+    kube: KubeClient
+    caches: Caches
+    now: Callable[[], datetime] = utc_now
+    admission: Admission | None = None
+    leading: Callable[[], bool] = lambda: True
+    on_hold: Callable[[], str] = field(default=nobody_pauses)
+
+    def paused(self, namespace: str, kind: type[KubeObject], application: str) -> str:
+        """Why nothing new may begin for an application, as a sentence; empty where it may.
+
+        The annotation `cozydrivers.cozystack.io/pause` on the namespace, the application or this installation's Lease
+        says so, and what is wrong with all of them.
+        """
+        if problem := self.on_hold():
+            return problem
+        holder = self._pausing(Namespace, "", namespace) or self._pausing(kind, namespace, application)
+        return f"paused by the annotation {PAUSE} of {holder}" if holder else ""
+
+    def _pausing(self, kind: type[KubeObject], namespace: str, name: str) -> str:
+        found = self.caches.of(kind).get(Key(namespace, name))
+        return f"{kind.resource.kind} {name}" if found and is_paused(found.metadata.annotations) else ""
+
+
+def is_paused(annotations: Mapping[str, str]) -> bool:
+    """Whether an object's annotations pause it; any value but `false` does."""
+    return annotations.get(PAUSE, "false").lower() != "false"

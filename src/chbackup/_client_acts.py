@@ -106,6 +106,4 @@ class ClientActs(ClientBase):
     async def _refuse_while_running(self, operation: str) -> None:
         rows = [row for row in await self._actions([("filter", "in progress")]) if row.running]
         if rows:
-            error = Busy(f"{operation}: `{rows[0].command}` is running", operation=operation, rows=rows)
-            error.holder = rows[0]
-            raise error
+            raise Busy(f"{operation}: `{rows[0].command}` is running", operation=operation, rows=rows)

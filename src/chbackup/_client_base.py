@@ -107,7 +107,6 @@ class ClientBase:
     async def _name_holder(self, error: Busy) -> None:
         with suppress(Exception):  # a courtesy: no trouble in asking may hide that the server is busy
             error.rows = tuple(await self._actions([("filter", "in progress")]))
-            error.holder = next((row for row in error.rows if row.running), None)
         if error.holder:
             error.message += f": `{error.holder.command}`"
 

@@ -21,6 +21,7 @@ from ._steps import (
     identity,
     is_absent_remotely,
     measures_tables,
+    not_verified,
     submit_once,
     tables_of,
     taken,
@@ -28,7 +29,7 @@ from ._steps import (
 from ._waiting import DAY, Deadline, latest
 from .callbacks import Callback, CallbackReceiver
 from .client import Client
-from .errors import ChbackupError, NotFound, NotVerified, OperationLost, Refused, RequiredByOthers
+from .errors import ChbackupError, NotFound, OperationLost, Refused, RequiredByOthers
 from .evidence import bases, chain_problems, hurt_by, locked_out, prove_archive, restarted, since
 from .models import Action, Archive, Table
 from .names import check_name
@@ -275,9 +276,7 @@ class _Run:
             if denied or not patience.left or (sight.remotes and tables):
                 break
             await patience.pause()
-        error = NotVerified(f"backup {name} is not proven: {'; '.join(problems)}", rows=sight.rows)
-        error.problems = tuple(problems)
-        raise error
+        raise not_verified(f"backup {name}", problems, sight.rows)
 
     async def failure(self, sight: Sight) -> ChbackupError:
         """Clean up what is ours, and build the error that says what became of the archive."""

@@ -84,9 +84,7 @@ def refuse(name: str, sight: Sight, *, broken: bool) -> None:
         raise Refused(f"delete {name}: the {damaged[0].location} one is broken ({damaged[0].broken}): pass broken=True")
     in_use = [row for row in sight.rows if name in row.names or (damaged and row.verb != "list")]
     if in_use:
-        busy = Busy(f"delete {name}: `{in_use[0].command}` is running", rows=in_use)
-        busy.holder = in_use[0]
-        raise busy
+        raise Busy(f"delete {name}: `{in_use[0].command}` is running", rows=in_use)
 
 
 def refuse_changed(name: str, before: Sequence[Archive | None], now: Sequence[Archive | None]) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from ._steps import (
-    BLIND,
     Flow,
     OnProgress,
     Unsubmitted,
@@ -11,13 +10,15 @@ from ._steps import (
     find,
     follow,
     list_remote,
+    not_verified,
+    refuse_in_use,
     submit_once,
-    tables_of,
+    tables_seen,
 )
 from ._waiting import DAY, Deadline
 from .callbacks import Callback, CallbackReceiver
 from .client import Client
-from .errors import Busy, NotFound, NotVerified, OperationLost, Refused, Unsupported
+from .errors import NotFound, OperationLost, Refused, Unsupported
 from .evidence import bases, chain_problems, hurt_by, since
 from .models import Action, Archive
 from .names import check_name
@@ -74,12 +75,7 @@ async def _look(flow: Flow) -> Sight:
     if problems := chain_problems(remotes, flow.name):
         raise Refused(f"rebase {flow.name}: it is not whole: {'; '.join(problems)}")
     needed = tuple(bases(remotes, flow.name))
-    rows = await flow.deadline.read(lambda: flow.client.actions(filter="in progress"))
-    in_use = [row for row in rows if row.running and not row.names.isdisjoint((flow.name, *needed))]
-    if in_use:
-        error = Busy(f"rebase {flow.name}: `{in_use[0].command}` is running", rows=in_use)
-        error.holder = in_use[0]
-        raise error
+    await refuse_in_use(flow, "rebase", [flow.name, *needed])
     return Sight(archive, needed, await _total(flow))
 
 
@@ -98,9 +94,7 @@ async def _prove(flow: Flow, before: Sight, row: Action | None) -> Archive:
         state = (archive.broken or f"it still needs {archive.required}") if archive else "it is not in the remote list"
         problems = [state]
     if archive is None or problems:
-        unproven = NotVerified(f"rebase {flow.name} is not proven: {'; '.join(problems)}", rows=rows)
-        unproven.problems = tuple(problems)
-        raise unproven
+        raise not_verified(f"rebase {flow.name}", problems, rows)
     return archive
 
 
@@ -114,10 +108,7 @@ def problems_of(before: Sight, total: int, rows: list[Action], own: Action | Non
 
 
 async def _total(flow: Flow) -> int:
-    patience = flow.deadline.part(BLIND, f"reading the tables of {flow.name}")
-    while not (tables := await tables_of(flow.client, flow.name, patience)) and patience.left:
-        await patience.pause()
-    return sum(table.total_bytes for table in tables)
+    return sum(table.total_bytes for table in await tables_seen(flow))
 
 
 async def _rebase(flow: Flow, callback: Callback | None) -> Operation:

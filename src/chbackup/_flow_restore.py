@@ -9,13 +9,11 @@ from ._flow_restore_plan import (
     Plan,
     RestoredTable,
     RestoreReport,
-    not_verified,
     plan_partitions,
     plan_restore,
     report_of,
 )
 from ._steps import (
-    BLIND,
     Flow,
     OnProgress,
     Submit,
@@ -27,15 +25,16 @@ from ._steps import (
     follow,
     list_remote,
     measures_tables,
+    not_verified,
+    refuse_in_use,
     submit_once,
-    tables_of,
+    tables_seen,
     taken,
 )
 from ._waiting import DAY, Deadline
 from .callbacks import Callback, CallbackReceiver
 from .client import Client
 from .errors import (
-    Busy,
     ChbackupError,
     InvalidInput,
     NotFound,
@@ -107,7 +106,7 @@ class _Run:
     async def find_archive(self) -> Archive:
         """Return the remote archive, once it is shown to be whole, and keep the bytes of its tables."""
         client, deadline, name = self.flow.client, self.flow.deadline, self.flow.name
-        await self._refuse_in_use()
+        await refuse_in_use(self.flow, "restore", [self.flow.name])
         remotes = await list_remote(client, deadline, name)
         archive = find(remotes, name)
         if archive is None:
@@ -229,20 +228,9 @@ class _Run:
         if local is None or partial_local(local, self.expected):
             raise Refused(f"restore {self.flow.name}: another caller has deleted its local copy; no table was touched")
 
-    async def _refuse_in_use(self) -> None:
-        name, client = self.flow.name, self.flow.client
-        rows = await self.flow.deadline.read(lambda: client.actions(filter="in progress"))
-        in_use = [row for row in rows if row.running and name in row.names]
-        if in_use:
-            error = Busy(f"restore {name}: `{in_use[0].command}` is running", rows=in_use)
-            error.holder = in_use[0]
-            raise error
-
     async def _size(self, archive: Archive) -> int | None:
         """Return the bytes that a whole download has, None when the server's version does not tell."""
-        patience = self.flow.deadline.part(BLIND, f"reading the tables of {archive.name}")
-        while not (tables := await tables_of(self.flow.client, archive.name, patience)) and patience.left:
-            await patience.pause()
+        tables = await tables_seen(self.flow)
         if not tables:
             raise Refused(f"restore {archive.name}: the object store shows no tables of it")
         if not await measures_tables(self.flow.client, self.flow.deadline):
@@ -260,7 +248,7 @@ class _Run:
 
     async def _submit(self, verb: str, submit: Submit) -> Operation:
         while (operation := await submit_once(self.flow, verb, submit)) is Unsubmitted.UNSENT:
-            await self._refuse_in_use()
+            await refuse_in_use(self.flow, "restore", [self.flow.name])
         if not isinstance(operation, Operation):
             raise self._lost(verb)
         return operation

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .errors import NotVerified, Refused
+from ._steps import not_verified
+from .errors import Refused
 from .models import Archive, Table
 
 # These keep their rows outside of what is frozen: an archive has their schema only, and a restore empties them.
@@ -110,13 +111,6 @@ def report_of(archive: Archive, plan: Plan, live: Sequence[Table]) -> RestoreRep
     if problems:
         raise not_verified(f"restore {archive.name}", problems)
     return RestoreReport(archive, tuple(restored), plan.left_out)
-
-
-def not_verified(what: str, problems: Sequence[str]) -> NotVerified:
-    """Build the error that lists what is missing in a proof."""
-    error = NotVerified(f"{what} is not proven: {'; '.join(problems)}")
-    error.problems = tuple(problems)
-    return error
 
 
 def _restored(archived: Table, live: Table, plan: Plan) -> RestoredTable:

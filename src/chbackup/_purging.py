@@ -12,11 +12,9 @@ from ._purge_results import Outcome, PurgeResult
 from ._purge_steps import Sent, Step, needs, next_step, stopped_with
 from ._sidecars import Sidecar, look
 from ._storages import local_of
-from ._waiting import poll_delay
+from ._waiting import REPLY_GRACE, poll_delay
 from .errors import Busy, ChbackupError, ConnectionFailed, NotFound, Refused, ServerError, Unauthorized
 from .retention import Decision
-
-_REPLY_GRACE = 10.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Attempt:
         self._sets = sets
         self._sidecars = means.storages[decision.storage]
         self._sent_at: float | None = None
-        self._patience = max(sidecar.client.timeout for sidecar in self._sidecars) + _REPLY_GRACE
+        self._patience = max(sidecar.client.timeout for sidecar in self._sidecars) + REPLY_GRACE
 
     @property
     def open(self) -> bool:

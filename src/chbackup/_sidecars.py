@@ -8,10 +8,11 @@ from typing import TypeVar
 import anyio
 
 from ._purge_steps import Sight
+from ._steps import denies
 from ._storages import LocalCopy, Reading, difference, fingerprint, local_of, reading_of
 from ._waiting import Deadline
 from .client import Client
-from .errors import ChbackupError, NotFound, Refused
+from .errors import ChbackupError, Refused
 from .models import Action, Archive
 
 T = TypeVar("T")
@@ -52,6 +53,10 @@ class Sidecar:
         rows = await self.ask(lambda client: client.actions(filter="in progress"))
         return [row for row in rows if row.running and row.verb != "list"]
 
+    async def denies(self, name: str) -> bool:
+        """Whether its object store itself says that there is no such archive."""
+        return await self.ask(lambda client: denies(client, name))
+
 
 async def read(sidecar: Sidecar, timeout: float) -> Reading:
     """Read a sidecar until two lists in a row agree.
@@ -65,7 +70,7 @@ async def read(sidecar: Sidecar, timeout: float) -> Reading:
         archives = await deadline.read(sidecar.list_all)
         before, seen = seen, fingerprint(archives)
         empty = all(archive.location != "remote" for archive in archives)
-        if before == seen and (not empty or await deadline.read(partial(denied, sidecar, _PROBE))):
+        if before == seen and (not empty or await deadline.read(partial(sidecar.denies, _PROBE))):
             return reading_of(archives)
         if before != seen and not deadline.left:
             raise Refused(f"{sidecar.url} lists something else each time it is asked")
@@ -100,7 +105,7 @@ async def look(sidecars: Sequence[Sidecar], name: str, *, blind: bool) -> tuple[
     archives = await chosen.list_all()
     chosen.local = local_of(archives)
     remote = [archive for archive in archives if archive.location == "remote"]
-    absent = all(archive.name != name for archive in remote) and await denied(chosen, name)
+    absent = all(archive.name != name for archive in remote) and await chosen.denies(name)
     rows = [row for found in running for row in found]
     local = {sidecar.url: sidecar.local for sidecar in sidecars if sidecar.local}
     return chosen, Sight(rows, remote, local, absent, blind)
@@ -115,15 +120,6 @@ async def _see_local(sidecars: Sequence[Sidecar], others: Sequence[Sidecar]) -> 
         sidecar.local, sidecar.seen = local_of(archives), True
 
 
-async def denied(sidecar: Sidecar, name: str) -> bool:
-    """Whether the object store itself says that there is no such archive; a list alone may be an outage."""
-    try:
-        await sidecar.ask(lambda client: client.tables(remote_backup=name))
-    except NotFound:
-        return True
-    return False
-
-
 async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """Make all calls side by side and return their results in order.
 
@@ -131,11 +127,19 @@ async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """
     if len(calls) < 2:
         return [await call() for call in calls]
+    return all_of(await settle(calls))
+
+
+def all_of(found: Sequence[T | ChbackupError]) -> list[T]:
+    """Return the results in order.
+
+    Raises the first error among them.
+    """
     results: list[T] = []
-    for found in await settle(calls):
-        if isinstance(found, ChbackupError):
-            raise found
-        results.append(found)
+    for one in found:
+        if isinstance(one, ChbackupError):
+            raise one
+        results.append(one)
     return results
 
 

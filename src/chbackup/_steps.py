@@ -8,7 +8,7 @@ from typing import Literal
 
 import anyio
 
-from ._waiting import Deadline
+from ._waiting import REPLY_GRACE, Deadline
 from .callbacks import Callback, CallbackReceiver
 from .client import Client
 from .errors import (
@@ -16,6 +16,7 @@ from .errors import (
     ChbackupError,
     ConnectionFailed,
     NotFound,
+    NotVerified,
     OperationLost,
     Refused,
     RequiredByOthers,
@@ -29,7 +30,6 @@ from .versions import Feature
 
 Step = Literal["submitting", "downloading", "restoring", "following", "verifying", "cleaning up"]
 
-_REPLY_GRACE = 10.0
 _CLEAN_UP = 60.0
 BLIND = 300.0  # how long an object store may look empty before that counts as an answer
 
@@ -127,13 +127,26 @@ def taken(flow: Flow, what: str, row: Action, others: Sequence[Action]) -> Refus
     return Refused(message, words=row.error, rows=[*holders, row])
 
 
-async def is_absent_remotely(client: Client, name: str, deadline: Deadline) -> bool:
+async def refuse_in_use(flow: Flow, what: str, names: Collection[str]) -> None:
+    """Raise Busy while a running row of this sidecar names one of the archives."""
+    rows = await flow.deadline.read(lambda: flow.client.actions(filter="in progress"))
+    in_use = [row for row in rows if row.running and not row.names.isdisjoint(names)]
+    if in_use:
+        raise Busy(f"{what} {flow.name}: `{in_use[0].command}` is running", rows=in_use)
+
+
+async def denies(client: Client, name: str) -> bool:
     """Whether the object store itself says that there is no such archive; a list alone may be an outage."""
     try:
-        await deadline.read(lambda: client.tables(remote_backup=name))
+        await client.tables(remote_backup=name)
     except NotFound:
         return True
     return False
+
+
+async def is_absent_remotely(client: Client, name: str, deadline: Deadline) -> bool:
+    """Whether the object store denies an archive, over every trouble that passes by itself."""
+    return await deadline.read(lambda: denies(client, name))
 
 
 async def list_remote(client: Client, deadline: Deadline, probe: str) -> list[Archive]:
@@ -188,9 +201,24 @@ async def tables_of(client: Client, name: str, deadline: Deadline) -> list[Table
         return []
 
 
+async def tables_seen(flow: Flow) -> list[Table]:
+    """Return the tables of the remote archive, asked for again while there are none; none after 5 minutes."""
+    patience = flow.deadline.part(BLIND, f"reading the tables of {flow.name}")
+    while not (tables := await tables_of(flow.client, flow.name, patience)) and patience.left:
+        await patience.pause()
+    return tables
+
+
 async def measures_tables(client: Client, deadline: Deadline) -> bool:
     """Whether the server tells the sizes of an archive's tables."""
     return await deadline.read(lambda: client.supports(Feature.TABLES_ARE_MEASURED)) is not False
+
+
+def not_verified(what: str, problems: Sequence[str], rows: Sequence[Action] = ()) -> NotVerified:
+    """Build the error that lists what is missing in a proof."""
+    error = NotVerified(f"{what} is not proven: {'; '.join(problems)}", rows=rows)
+    error.problems = tuple(problems)
+    return error
 
 
 def find(archives: Sequence[Archive], name: str) -> Archive | None:
@@ -218,7 +246,7 @@ async def _find_submitted(
     def mine(row: Action) -> bool:
         return row.resumed or row.names - {""} == texts
 
-    end = anyio.current_time() + flow.client.timeout + _REPLY_GRACE
+    end = anyio.current_time() + flow.client.timeout + REPLY_GRACE
     while anyio.current_time() < end:
         rows = shown(await settled_history(flow.client, flow.deadline, lambda rows: bool(shown(rows))))
         if len(rows) == 1 and mine(rows[0]):

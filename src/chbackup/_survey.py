@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ._purge_results import Outcome, PurgeResult
-from ._sidecars import Sidecar, read, read_alike, settle
+from ._sidecars import Sidecar, all_of, read, read_alike, settle
 from ._storages import Reading, needed_locally, tell_apart
 from .errors import ChbackupError, Refused
 from .models import Archive
@@ -56,12 +56,7 @@ async def _agree(
 
     Raises ChbackupError when one of them has not answered; Refused when their lists go on differing.
     """
-    readings: list[Reading] = []
-    for one in found:
-        if isinstance(one, ChbackupError):
-            raise one
-        readings.append(one)
-    agreed = await read_alike(sidecars, readings, timeout)
+    agreed = await read_alike(sidecars, all_of(found), timeout)
     for sidecar, reading in zip(sidecars, agreed, strict=True):
         sidecar.local, sidecar.gate = reading.local, sidecars[0].gate
     return agreed

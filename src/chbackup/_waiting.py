@@ -11,6 +11,7 @@ from .models import Action
 
 DAY = 86_400.0
 SHORTEST = 0.25  # also for who is woken without end
+REPLY_GRACE = 10.0  # how long after its own timeout a request may still arrive
 
 T = TypeVar("T")
 

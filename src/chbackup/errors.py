@@ -75,10 +75,14 @@ class RequiredByOthers(Refused):
 
 
 class Busy(ChbackupError):
-    """Another operation holds the sidecar; `holder` is its row where the server told."""
+    """Another operation holds the sidecar."""
 
     retryable = True
-    holder: Action | None = None
+
+    @property
+    def holder(self) -> Action | None:
+        """The row of that operation, where the server told."""
+        return next((row for row in self.rows if row.running), None)
 
 
 class Unauthorized(ChbackupError):

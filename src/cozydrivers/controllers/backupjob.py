@@ -49,6 +49,10 @@ class BackupJobController(JobController[BackupJob]):
         """The run of a backup."""
         return BackupRun(**self.situation(job, target))
 
+    async def refusal(self, job: BackupJob, target: Target) -> str:
+        """A backup can be made again and again."""
+        return ""
+
     async def step(self, driver: Driver, run: Run) -> Outcome:
         """One step of the backup."""
         assert isinstance(run, BackupRun)

@@ -85,6 +85,9 @@ class JobController(JobEnding[J]):
         waiting = self._kept_waiting(job, target)
         if waiting is None and not self._may_start(job):
             return await self._wait_for_slot(job)
+        refused = "" if waiting else await self.refusal(job, target)
+        if refused:
+            return await self.end(job, Failed("Refused", refused))
         outcome = waiting or await self.step(target.driver, run)
         if isinstance(outcome, Intent):
             job, outcome = await self._begin(job, target, run, outcome)
@@ -211,6 +214,10 @@ class JobController(JobEnding[J]):
     @abstractmethod
     async def resolve(self, job: J) -> Target:
         """What the job refers to; raises Refusal, Absence, NotOurs."""
+
+    @abstractmethod
+    async def refusal(self, job: J, target: Target) -> str:
+        """Why a job must not begin, as a sentence; empty where it may."""
 
     @abstractmethod
     async def step(self, driver: Driver, run: Run) -> Outcome:

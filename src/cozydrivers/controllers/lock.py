@@ -25,9 +25,14 @@ Place = tuple[str, str]
 def places(job: KubeObject, application: KubeObject, storages: Sequence[str]) -> list[Place]:
     """The Leases that a job takes, always in the same order."""
     paths = [(STORAGE_NAMESPACE, lock_name("cozydrivers-storage", storage)) for storage in sorted(set(storages))]
+    return paths if paths and isinstance(job, BackupJob) else [target_place(application), *paths]
+
+
+def target_place(application: KubeObject) -> Place:
+    """The Lease that locks an application."""
     metadata = application.metadata
     name = lock_name("cozydrivers-target", application.resource.kind, metadata.namespace, metadata.name)
-    return paths if paths and isinstance(job, BackupJob) else [(metadata.namespace, name), *paths]
+    return metadata.namespace, name
 
 
 def holder(obj: KubeObject) -> str:

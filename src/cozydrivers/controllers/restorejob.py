@@ -3,8 +3,10 @@
 from typing import Any
 
 from cozydrivers.api.backups import Backup, RestoreJob
+from cozydrivers.controllers import restored
 from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.ledger import BACKUP_LIMIT, ledger_of
+from cozydrivers.controllers.lock import target_place
 from cozydrivers.controllers.resolve import (
     Absence,
     Refusal,
@@ -65,7 +67,19 @@ class RestoreJobController(JobController[RestoreJob]):
 
     async def run_of(self, job: RestoreJob, target: Target) -> RestoreRun:
         """The run of a restore."""
-        return RestoreRun(**self.situation(job, target), backup=await self._backup(job), options=job.spec.options)
+        options = {key: value for key, value in job.spec.options.items() if key != restored.REPEAT}
+        return RestoreRun(**self.situation(job, target), backup=await self._backup(job), options=options)
+
+    async def refusal(self, job: RestoreJob, target: Target) -> str:
+        """One that was done already is not done again."""
+        word = job.spec.options.get(restored.REPEAT, "a word")
+        if not isinstance(word, str) or not word:
+            return f"spec.options.{restored.REPEAT} must be a text that is not empty"
+        backup = await self._backup(job)
+        if backup is None:
+            return ""
+        new = restored.entry(job, target.application, backup, self.now())
+        return restored.refusal(new, await restored.look(self.kube, *target_place(target.application)))
 
     async def step(self, driver: Driver, run: Run) -> Outcome:
         """One step of the restore."""
@@ -73,7 +87,11 @@ class RestoreJobController(JobController[RestoreJob]):
         return await driver.restore(run)
 
     async def finish(self, job: RestoreJob, target: Target, outcome: Succeeded) -> dict[str, Any]:
-        """Nothing is recorded beyond the status."""
+        """Let the application's lock tell of the restore."""
+        backup = await self._backup(job)
+        if backup is not None:
+            new = restored.entry(job, target.application, backup, self.now())
+            await restored.record(self.kube, *target_place(target.application), new)
         return {}
 
     async def has_result(self, job: RestoreJob) -> bool:

@@ -16,7 +16,7 @@ from tests.cozydrivers.stage import TENANT, Stage
 import chbackup.cli
 import cozydrivers.cli
 from cozydrivers import Manager
-from cozydrivers.api.core import Event
+from cozydrivers.api.events import Event
 from cozydrivers.demo import story
 from cozydrivers.demo.screen import Screen
 

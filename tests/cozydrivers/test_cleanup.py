@@ -24,7 +24,8 @@ from tests.cozydrivers.stage import APP, TENANT, condition, recorded
 
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import BackupJob, RestoreJob
-from cozydrivers.api.core import Event, Namespace
+from cozydrivers.api.core import Namespace
+from cozydrivers.api.events import Event
 from cozydrivers.controllers.ledger import FINALIZER
 from cozydrivers.drivers.base import BackupRun, Running, Succeeded
 from cozydrivers.drivers.clickhouse.checkpoint import archive_name

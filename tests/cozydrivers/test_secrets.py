@@ -13,7 +13,8 @@ from tests.cozydrivers.stage import APP, TENANT, Stage
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup, BackupClass, BackupJob, RestoreJob
 from cozydrivers.api.coordination import Lease
-from cozydrivers.api.core import ConfigMap, Event, Namespace, Pod, Secret
+from cozydrivers.api.core import ConfigMap, Namespace, Pod, Secret
+from cozydrivers.api.events import Event
 from cozydrivers.api.strategy import Altinity
 from cozydrivers.controllers.backupjob import BackupJobController
 from cozydrivers.drivers.base import BackupRun

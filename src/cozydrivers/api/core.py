@@ -2,8 +2,7 @@
 
 import base64
 import binascii
-from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -110,32 +109,3 @@ class ConfigMap(KubeObject):
     resource: ClassVar[Resource] = Resource("", "v1", "ConfigMap", "configmaps", namespaced=True, status=False)
 
     data: dict[str, str] = Field(default_factory=dict)
-
-
-class ObjectReference(Model):
-    """The object that an Event is about."""
-
-    api_version: str = ""
-    kind: str = ""
-    namespace: str = ""
-    name: str = ""
-    uid: str = ""
-
-
-class Event(KubeObject):
-    """A core/v1 Event; `type` is Normal or Warning."""
-
-    resource: ClassVar[Resource] = Resource("", "v1", "Event", "events", namespaced=True, status=False)
-
-    involved_object: ObjectReference = Field(default_factory=ObjectReference)
-    type: str = ""
-    reason: str = ""
-    message: str = ""
-    action: str = ""
-    count: int = 0
-    first_timestamp: datetime | None = None
-    last_timestamp: datetime | None = None
-    event_time: datetime | None = None
-    source: dict[str, Any] = Field(default_factory=dict)
-    reporting_component: str = ""
-    reporting_instance: str = ""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from cozydrivers.testing import _events
 from cozydrivers.testing._kinds import Kind
 from cozydrivers.testing._schema import is_date_time
 from cozydrivers.testing._status import FieldError, invalid_value
@@ -84,9 +85,9 @@ def misfit(obj: Object, kind: Kind) -> str:
 def _micro_times(obj: Object, kind: Kind) -> list[tuple[str, str, str]]:
     """List the times with microseconds: the field they are in (empty for the object itself), name and value."""
     properties = kind.schema.get("properties", {})
-    spec = obj.get("spec")
-    below = properties.get("spec", {}).get("properties", {})
-    places = (("", properties, obj), ("spec", below, spec if isinstance(spec, dict) else {}))
+    parts = {name: obj[name] for name in properties if isinstance(obj.get(name), dict)}
+    below = ((name, properties[name].get("properties", {}), part) for name, part in parts.items())
+    places = (("", properties, obj), *below)
     return [
         (place, name, values[name])
         for place, known, values in places
@@ -107,42 +108,6 @@ def _in_utc(obj: Object, kind: Kind) -> Object:
 def _time_complaint(value: str) -> str:
     rest, wanted = (value[19:], ".000000") if is_date_time(value) else (value, "2006")
     return f'parsing time "{value}" as "{_MICRO_LAYOUT}": cannot parse "{rest}" as "{wanted}"'
-
-
-def stored_event(event: Object) -> Object:
-    """Convert an event of `events.k8s.io` to the core form in which it is kept."""
-    renamed = {
-        "regarding": "involvedObject",
-        "note": "message",
-        "reportingController": "reportingComponent",
-        "deprecatedSource": "source",
-        "deprecatedFirstTimestamp": "firstTimestamp",
-        "deprecatedLastTimestamp": "lastTimestamp",
-        "deprecatedCount": "count",
-    }
-    return {"source": {}, **{renamed.get(key, key): value for key, value in event.items()}, "apiVersion": "v1"}
-
-
-def shown_event(event: Object) -> Object:
-    """Convert a stored event to the form of `events.k8s.io`."""
-    renamed = {
-        "involvedObject": "regarding",
-        "message": "note",
-        "reportingComponent": "reportingController",
-        "source": "deprecatedSource",
-        "firstTimestamp": "deprecatedFirstTimestamp",
-        "lastTimestamp": "deprecatedLastTimestamp",
-        "count": "deprecatedCount",
-    }
-    converted = {renamed.get(key, key): value for key, value in event.items()}
-    return {**converted, "apiVersion": "events.k8s.io/v1"}
-
-
-def _admitted_event(obj: Object) -> Object:
-    if obj["apiVersion"] != "v1":
-        return {"deprecatedSource": {}, "deprecatedFirstTimestamp": None, "deprecatedLastTimestamp": None, **obj}
-    absent: dict[str, Any] = {"source": {}, "firstTimestamp": None, "lastTimestamp": None, "eventTime": None}
-    return {**absent, "reportingComponent": "", "reportingInstance": "", **obj}
 
 
 def _secret(obj: Object) -> Object:
@@ -215,14 +180,6 @@ def _check_secret(new: Object, old: Object | None) -> list[FieldError]:
     return [invalid_value("type", json.dumps(new["type"]), "field is immutable")]
 
 
-def _check_event(new: Object, old: Object | None) -> list[FieldError]:
-    field = "involvedObject" if new["apiVersion"] == "v1" else "regarding"
-    about = new.get(field, {}).get("namespace", "")
-    if about == new["metadata"].get("namespace") or (not about and new["metadata"].get("namespace") == "default"):
-        return []
-    return [invalid_value(f"{field}.namespace", json.dumps(about), "does not match event.namespace")]
-
-
 def _check_lease(new: Object, old: Object | None) -> list[FieldError]:
     spec = new.get("spec", {})
     errors = []
@@ -263,13 +220,13 @@ _COMPLETE: dict[str, Callable[[Object], Object]] = {
     "Secret": _secret,
 }
 _ADMIT: dict[str, Callable[[Object], Object]] = {
-    "Event": _admitted_event,
+    "Event": _events.admitted,
     "Job": _admitted_job,
     "Namespace": _admitted_namespace,
     "Pod": _admitted_pod,
 }
 _CHECK: dict[str, Callable[[Object, Object | None], list[FieldError]]] = {
-    "Event": _check_event,
+    "Event": _events.violations,
     "Job": _check_job,
     "Lease": _check_lease,
     "Secret": _check_secret,

@@ -21,7 +21,6 @@ _TEXTS = {"type": "object", "additionalProperties": _TEXT}
 _ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _KEYED = {"type": "array", "x-kubernetes-list-type": "map"}
 _TIME = {"type": "string", "format": "date-time", "nullable": True}
-_MICRO_KEYED = {"type": "array", "x-kubernetes-list-type": "map"}
 _MICRO_TIME = {"type": "string", "format": "micro-time", "nullable": True}
 
 
@@ -79,6 +78,7 @@ _POD_STATUS = {**_ANYTHING, "properties": {"conditions": _POD_CONDITIONS}}
 _TEMPLATE = {**_ANYTHING, "properties": {"spec": _POD_SPEC}}
 _JOB_SPEC = {**_ANYTHING, "properties": {"template": _TEMPLATE}}
 _SOURCE = _fields(component=_TEXT, host=_TEXT)
+_SERIES = _fields(count=_NUMBER, lastObservedTime=_MICRO_TIME)
 
 BUILT_IN = (
     _kind("", "Namespace", "namespaces", _fields(spec=_ANYTHING, status=_ANYTHING), namespaced=False, status=True,
@@ -91,16 +91,18 @@ BUILT_IN = (
     _kind("", "Event", "events", _fields(
         involvedObject=_REFERENCE, related=_REFERENCE, reason=_TEXT, message=_TEXT, source=_SOURCE,
         firstTimestamp=_TIME, lastTimestamp=_TIME, count=_NUMBER, type=_TEXT, eventTime=_MICRO_TIME,
-        series=_ANYTHING, action=_TEXT, reportingComponent=_TEXT, reportingInstance=_TEXT),
+        series=_SERIES, action=_TEXT, reportingComponent=_TEXT, reportingInstance=_TEXT),
         selectable=frozenset(
             {f"involvedObject.{name}" for name in _REFERENCE["properties"]}
             | {"reason", "reportingComponent", "source", "type"})),
     _kind("events.k8s.io", "Event", "events", _fields(
         regarding=_REFERENCE, related=_REFERENCE, reason=_TEXT, note=_TEXT, type=_TEXT, eventTime=_MICRO_TIME,
-        series=_ANYTHING, action=_TEXT, reportingController=_TEXT, reportingInstance=_TEXT,
+        series=_SERIES, action=_TEXT, reportingController=_TEXT, reportingInstance=_TEXT,
         deprecatedSource=_SOURCE, deprecatedFirstTimestamp=_TIME, deprecatedLastTimestamp=_TIME,
         deprecatedCount=_NUMBER),
-        selectable=frozenset({"reason", "reportingController", "source", "type"}), stored_as="events"),
+        selectable=frozenset(
+            {f"regarding.{name}" for name in _REFERENCE["properties"]} | {"reason", "reportingController", "type"}),
+        stored_as="events"),
     _kind("coordination.k8s.io", "Lease", "leases", _fields(spec=_fields(
         holderIdentity=_TEXT, leaseDurationSeconds=_NUMBER, acquireTime=_MICRO_TIME, renewTime=_MICRO_TIME,
         leaseTransitions=_NUMBER, strategy=_TEXT, preferredHolder=_TEXT)), unconditional=False),

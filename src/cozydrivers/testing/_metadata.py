@@ -42,12 +42,12 @@ _LABEL_RULE = (
     "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
     f"'{_LABEL}')"
 )
-_NAME_PART_RULE = (
+NAME_PART_RULE = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
-_QUALIFIED = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+QUALIFIED = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LARGEST_ANNOTATIONS = 256 * 1024
 
 
@@ -83,8 +83,8 @@ def _name(metadata: Mapping[str, Any], kind: Kind) -> Iterator[FieldError]:
 
 def _labels(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     for key, value in (metadata.get("labels") or {}).items():
-        if not _QUALIFIED.fullmatch(key):
-            yield invalid_value("metadata.labels", json.dumps(key), _NAME_PART_RULE)
+        if not QUALIFIED.fullmatch(key):
+            yield invalid_value("metadata.labels", json.dumps(key), NAME_PART_RULE)
         if len(value) > 63:
             yield invalid_value("metadata.labels", json.dumps(value), "must be no more than 63 characters")
         elif not re.fullmatch(_LABEL, value):
@@ -94,8 +94,8 @@ def _labels(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
 def _annotations(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     annotations = metadata.get("annotations") or {}
     for key in annotations:
-        if not _QUALIFIED.fullmatch(key.lower()):
-            yield invalid_value("metadata.annotations", json.dumps(key), _NAME_PART_RULE)
+        if not QUALIFIED.fullmatch(key.lower()):
+            yield invalid_value("metadata.annotations", json.dumps(key), NAME_PART_RULE)
     if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > _LARGEST_ANNOTATIONS:
         message = f"Too long: may not be more than {_LARGEST_ANNOTATIONS} bytes"
         yield FieldError("TooLong", "metadata.annotations", message)
@@ -103,8 +103,8 @@ def _annotations(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
 
 def _finalizers(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     for name in metadata.get("finalizers") or ():
-        if not _QUALIFIED.fullmatch(name):
-            yield invalid_value("metadata.finalizers", json.dumps(name), _NAME_PART_RULE)
+        if not QUALIFIED.fullmatch(name):
+            yield invalid_value("metadata.finalizers", json.dumps(name), NAME_PART_RULE)
 
 
 def _owners(metadata: Mapping[str, Any]) -> Iterator[FieldError]:

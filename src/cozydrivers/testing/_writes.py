@@ -6,7 +6,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from cozydrivers.testing import _builtin, _fields, _metadata, _schema
+from cozydrivers.testing import _builtin, _events, _fields, _metadata, _schema
 from cozydrivers.testing._body import Misfit, decode, fields_of, fit
 from cozydrivers.testing._kinds import Kind
 from cozydrivers.testing._patch import json_patch, merge_patch, strategic_merge_patch
@@ -171,7 +171,7 @@ class Writes:
             return obj
         if request.dry_run:
             return obj if old else with_metadata(obj, resourceVersion=None)
-        stored = _builtin.stored_event(obj) if kind.stored_as else obj
+        stored = _events.stored(obj) if kind.stored_as else obj
         if "deletionTimestamp" in metadata and not metadata.get("finalizers") and kind.storage != "namespaces":
             self._store.remove(kind.storage, stored)
             return obj
@@ -198,7 +198,7 @@ class Writes:
 
 def shown(kind: Kind, obj: Object) -> Object:
     """Convert a stored object to the form of the kind that was asked for."""
-    return _builtin.shown_event(obj) if kind.stored_as else obj
+    return _events.shown(obj) if kind.stored_as else obj
 
 
 def _with(obj: Object, source: Object, field: str) -> Object:

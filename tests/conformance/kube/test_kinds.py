@@ -1,4 +1,4 @@
-"""What is special about Leases, Secrets, Events, Jobs and Namespaces."""
+"""What is special about Leases, Secrets, Jobs and Namespaces."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.conformance.kube.rig import Rig
 from cozydrivers.api.backups import BackupJob
 from cozydrivers.api.base import KubeObject, Resource
 from cozydrivers.api.coordination import Lease
-from cozydrivers.api.core import ConfigMap, Event, Namespace, Secret
+from cozydrivers.api.core import ConfigMap, Namespace, Secret
 from cozydrivers.errors import AlreadyExists, Conflict, Forbidden, Invalid
 
 TIME = "2026-01-01T00:00:00.000000Z"
@@ -88,53 +88,6 @@ async def test_the_type_of_a_secret_stays(rig: Rig):
     await rig.kube.create(Secret, {"metadata": {"name": "s"}}, rig.namespace)
     with pytest.raises(Invalid):
         await rig.kube.merge_patch(Secret, "s", {"type": "example.com/x"}, rig.namespace)
-
-
-def _event(namespace: str) -> dict[str, Any]:
-    about = {"apiVersion": "backups.cozystack.io/v1alpha1", "kind": "BackupJob", "name": "nightly"}
-    return {
-        "metadata": {"generateName": "nightly."},
-        "involvedObject": {**about, "namespace": namespace},
-        "reason": "BackupStarted",
-        "message": "started",
-        "type": "Normal",
-        "source": {"component": "cozydrivers"},
-        "count": 1,
-    }
-
-
-async def test_events_are_found_by_their_object(rig: Rig):
-    await rig.kube.create(Event, _event(rig.namespace), rig.namespace)
-    for name, count in (("nightly", 1), ("other", 0)):
-        selector = f"involvedObject.kind=BackupJob,involvedObject.name={name}"
-        assert len((await rig.kube.list(Event, rig.namespace, field_selector=selector)).items) == count
-
-
-async def test_an_event_is_in_the_namespace_of_its_object(rig: Rig):
-    with pytest.raises(Invalid, match=r"does not match event\.namespace"):
-        await rig.kube.create(Event, _event("other"), rig.namespace)
-
-
-async def test_events_of_the_new_group_are_the_same_events(rig: Rig):
-    body = {
-        "metadata": {"name": "nightly-1"},
-        "eventTime": TIME,
-        "reportingController": "cozydrivers",
-        "reportingInstance": "pod-1",
-        "action": "Reconcile",
-        "reason": "BackupStarted",
-        "regarding": {"kind": "BackupJob", "name": "nightly", "namespace": rig.namespace},
-        "note": "started",
-        "type": "Normal",
-    }
-    answer = await rig.send("POST", f"/apis/events.k8s.io/v1/namespaces/{rig.namespace}/events", body)
-    assert answer.status == 201
-    shown = await rig.kube.get(Event, "nightly-1", rig.namespace)
-    assert (shown.message, shown.involved_object.name, shown.reporting_component) == (
-        "started",
-        "nightly",
-        "cozydrivers",
-    )
 
 
 def _job() -> dict[str, Any]:

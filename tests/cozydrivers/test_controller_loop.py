@@ -1,12 +1,14 @@
+import json
 import logging
 
 import anyio
 import pytest
 from anyio import current_time
 
-from cozydrivers.errors import Conflict, CozydriversError
+from cozydrivers.errors import Conflict, CozydriversError, Unavailable
 from cozydrivers.runtime import Controller, Key, WorkQueue
 from cozydrivers.runtime.controller import Reconcile
+from cozydrivers.runtime.logs import JsonFormatter, log_context
 
 A, B = Key("one", "a"), Key("one", "b")
 
@@ -94,6 +96,63 @@ async def test_a_success_ends_the_back_off():
 
     await run(reconcile, 150, A)
     assert [at - tried[0] for at in tried] == pytest.approx([0, 1, 3, 103, 104])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_a_key_is_not_tried_before_the_time_that_the_server_asks_for(grouped):
+    tried: list[float] = []
+
+    async def reconcile(key: Key) -> None:
+        tried.append(current_time())
+        if len(tried) == 1:
+            error = Unavailable("too many requests", status=429, retry_after=20)
+            raise ExceptionGroup("", [ValueError(), error]) if grouped else error
+
+    queue = WorkQueue(random=lambda: 0.0)
+    queue.add(A)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Controller("jobs", reconcile, queue).run)
+        for _ in range(50):
+            await anyio.sleep(0.5)
+            if len(tried) < 2:
+                queue.add(A)  # each change of the object
+        tasks.cancel_scope.cancel()
+    assert [at - tried[0] for at in tried] == pytest.approx([0, 20])
+
+
+async def test_what_is_logged_in_a_step_holds_its_key():
+    formatter = JsonFormatter()
+    lines: list[dict[str, str]] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(formatter.format(record)))
+
+    async def reconcile(key: Key) -> None:
+        with log_context(uid=f"uid-of-{key.name}"):
+            await anyio.sleep(1)
+            logging.getLogger("cozydrivers.drivers").error("inside")
+        raise CozydriversError("no")
+
+    handler = Handler()
+    logging.getLogger("cozydrivers").addHandler(handler)
+    queue = WorkQueue()
+    queue.add(A)
+    queue.add(B)
+    try:
+        with anyio.move_on_after(1.2):
+            await Controller("BackupJob", reconcile, queue).run()
+    finally:
+        logging.getLogger("cozydrivers").removeHandler(handler)
+    told = sorted(
+        (line["message"], line["controller"], line["namespace"], line["job"], line.get("uid", "")) for line in lines
+    )
+    assert told == [
+        ("BackupJob one/a: no", "BackupJob", "one", "a", ""),
+        ("BackupJob one/b: no", "BackupJob", "one", "b", ""),
+        ("inside", "BackupJob", "one", "a", "uid-of-a"),
+        ("inside", "BackupJob", "one", "b", "uid-of-b"),
+    ]
 
 
 async def test_cancelling_puts_the_key_back():

@@ -135,6 +135,30 @@ async def test_failures_in_a_row_wait_longer_and_longer_up_to_a_minute():
     assert await next_time(queue) == (A, 1)
 
 
+async def test_a_time_that_the_server_asks_for_is_waited_whatever_comes():
+    queue = WorkQueue(random=lambda: 0.0)
+    queue.add(A)
+    async with queue.take():
+        queue.add(A)
+        queue.retry(A, not_before=30)
+    queue.add(A)
+    queue.add_after(A, 5)
+    assert await drain(queue) == []
+    assert (await next_time(queue))[1] == 30
+    queue.retry(B, not_before=0.5)
+    assert await next_time(queue) == (B, 1)
+    queue.add(B)
+    assert await next_time(queue) == (B, 0)
+
+
+async def test_a_success_ends_the_time_that_the_server_asked_for():
+    queue = WorkQueue()
+    queue.retry(A, not_before=30)
+    queue.forget(A)
+    queue.add(A)
+    assert await drain(queue) == [A]
+
+
 async def test_nothing_is_lost_when_a_worker_is_cancelled():
     queue = WorkQueue()
     with anyio.move_on_after(1):

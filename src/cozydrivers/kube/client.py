@@ -9,8 +9,10 @@ import anyio
 
 from cozydrivers.api.base import KubeObject
 from cozydrivers.errors import ApiError, Gone, InvalidInput
+from cozydrivers.kube.counted import CountedTransport
 from cozydrivers.kube.decode import decode_json, decode_object, error_of, error_of_status
 from cozydrivers.kube.transport import Response, Stream, Transport, connect
+from cozydrivers.metrics import Metrics
 
 T = TypeVar("T", bound=KubeObject)
 
@@ -53,13 +55,16 @@ class KubeClient:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, *, kubeconfig: str | None = None, context: str | None = None) -> AsyncGenerator[Self, None]:
+    async def connect(
+        cls, *, kubeconfig: str | None = None, context: str | None = None, metrics: Metrics | None = None
+    ) -> AsyncGenerator[Self, None]:
         """Connect by `kubeconfig`, else by $KUBECONFIG, else from within a cluster, else by ~/.kube/config.
 
-        Raises InvalidInput when none of these is there, or what is there can't be used.
+        The requests are counted in `metrics`. Raises InvalidInput when none of these is there, or what is there can't
+        be used.
         """
         async with connect(kubeconfig, context) as transport:
-            yield cls(transport)
+            yield cls(CountedTransport(transport, metrics, transport.host) if metrics else transport)
 
     async def get(self, kind: type[T], name: str, namespace: str | None = None) -> T:
         """Read one object, not from a cache."""

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes_asyncio.client import ApiClient, Configuration
@@ -59,6 +60,12 @@ class RestTransport:
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
+
+    @property
+    def host(self) -> str:
+        """The API server's `host:port`."""
+        url = urlsplit(str(self._api.configuration.host))
+        return f"{url.hostname}:{url.port or (80 if url.scheme == 'http' else 443)}"
 
     async def request(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: Any, timeout: float

@@ -3,12 +3,13 @@
 import heapq
 import random as randomness
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 
 import anyio
 import anyio.lowlevel
 
+from cozydrivers.metrics import Metrics
 from cozydrivers.runtime.backoff import RandomSource, backoff
 from cozydrivers.runtime.store import Key
 
@@ -23,48 +24,61 @@ class WorkQueue:
     """Gives each key to one worker at a time, the namespaces in turn.
 
     A key is waiting, due at some time, or being worked on. Adding one that waits changes nothing; adding one that is
-    worked on makes it wait again afterwards; of several due times the earliest wins.
+    worked on makes it wait again afterwards; of several due times the earliest wins. `name` is the one in `metrics`.
     """
 
-    def __init__(self, random: RandomSource = randomness.random) -> None:
+    def __init__(
+        self, random: RandomSource = randomness.random, *, name: str = "", metrics: Metrics | None = None
+    ) -> None:
         self._random = random
         self._waiting: dict[str, deque[Key]] = {}
-        self._queued: set[Key] = set()
-        self._working: set[Key] = set()
-        self._again: set[Key] = set()
+        self._queued: dict[Key, float] = {}
+        self._working: dict[Key, float] = {}
+        self._again: dict[Key, float] = {}
         self._due: dict[Key, float] = {}
         self._agenda: list[tuple[float, Key]] = []
         self._failures: dict[Key, int] = {}
+        self._barred: dict[Key, float] = {}
         self._changed = anyio.Event()
+        self._metrics = (metrics or Metrics()).queue(name, self)
+
+    def __len__(self) -> int:
+        """Count the keys that wait for their turn, without those that are due later."""
+        return len(self._queued) + len(self._again)
+
+    def ages(self) -> Collection[float]:
+        """List the seconds for which each key in work has been worked on."""
+        now = anyio.current_time()
+        return [now - since for since in self._working.values()]
 
     def add(self, key: Key) -> None:
         """Have a key worked on as soon as its turn comes."""
-        self._due.pop(key, None)
+        if key in self._queued or key in self._again:
+            return
+        self._metrics.adds.inc()
         if key in self._working:
-            self._again.add(key)
-        elif key not in self._queued:
-            self._queued.add(key)
-            self._waiting.setdefault(key.namespace, deque()).append(key)
-            self._wake()
+            self._again[key] = anyio.current_time()
+        else:
+            self._line_up(key, anyio.current_time())
 
     def add_after(self, key: Key, delay: float) -> None:
         """Have a key worked on in `delay` seconds, unless it is to be earlier anyway."""
-        due = anyio.current_time() + delay
-        if key in self._queued or self._due.get(key, due + 1) <= due:
-            return
-        self._due[key] = due
-        heapq.heappush(self._agenda, (due, key))
-        self._tidy()
-        self._wake()
+        self._metrics.retries.inc()
+        self._schedule(key, anyio.current_time() + delay)
 
-    def retry(self, key: Key) -> None:
-        """Have a key worked on again after a failure, later with each one in a row."""
+    def retry(self, key: Key, *, not_before: float = 0.0) -> None:
+        """Have a key worked on again after a failure, later with each one in a row.
+
+        For `not_before` seconds nothing makes it be worked on, not even a change: the server has asked for that time.
+        """
         self._failures[key] = self._failures.get(key, 0) + 1
+        self._barred[key] = anyio.current_time() + not_before
         self.add_after(key, backoff(self._failures[key], FIRST_RETRY, LONGEST_RETRY, self._random))
 
     def forget(self, key: Key) -> None:
         """Forget a key's failures."""
         self._failures.pop(key, None)
+        self._barred.pop(key, None)
 
     @asynccontextmanager
     async def take(self) -> AsyncGenerator[Key, None]:
@@ -73,7 +87,7 @@ class WorkQueue:
         try:
             yield key
         except BaseException:
-            self._again.add(key)
+            self._again.setdefault(key, anyio.current_time())
             raise
         finally:
             self._done(key)
@@ -95,15 +109,34 @@ class WorkQueue:
         del self._waiting[namespace]
         if keys:
             self._waiting[namespace] = keys
-        self._queued.remove(key)
-        self._working.add(key)
+        self._working[key] = now = anyio.current_time()
+        self._metrics.waited.observe(now - self._queued.pop(key))
         return key
 
     def _done(self, key: Key) -> None:
-        self._working.remove(key)
-        if key in self._again:
-            self._again.remove(key)
-            self.add(key)
+        self._metrics.worked.observe(anyio.current_time() - self._working.pop(key))
+        since = self._again.pop(key, None)
+        if since is not None:
+            self._line_up(key, since)
+
+    def _line_up(self, key: Key, since: float) -> None:
+        """Have a key take its turn, or as long as it may not: be due when it may."""
+        if self._barred.get(key, 0.0) > anyio.current_time():
+            self._schedule(key, since)
+            return
+        self._due.pop(key, None)
+        self._queued[key] = since
+        self._waiting.setdefault(key.namespace, deque()).append(key)
+        self._wake()
+
+    def _schedule(self, key: Key, due: float) -> None:
+        due = max(due, self._barred.get(key, due))
+        if key in self._queued or self._due.get(key, due + 1) <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._agenda, (due, key))
+        self._tidy()
+        self._wake()
 
     def _collect_due(self) -> None:
         now = anyio.current_time()

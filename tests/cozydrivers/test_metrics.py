@@ -2,13 +2,25 @@
 
 import gc
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import get_args
 
 import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cozydrivers.api.apps import ClickHouse
+from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
 from cozydrivers.api.core import ConfigMap, Namespace
+from cozydrivers.controllers.ledger import FINALIZER
+from cozydrivers.controllers.observed import (
+    failed_audits,
+    jobs_running,
+    jobs_waiting,
+    last_successes,
+    suspicious_sets,
+    unfinished_cleanups,
+)
 from cozydrivers.errors import ClusterUnreachable, NotFound
 from cozydrivers.kube import KubeClient
 from cozydrivers.kube.counted import CountedTransport
@@ -217,6 +229,72 @@ async def test_a_controller_counts_how_its_passes_end():
     assert metrics.value("controller_runtime_reconcile_time_seconds_sum", controller="jobs") == pytest.approx(8)
     assert metrics.value("controller_runtime_active_workers", controller="jobs") == 0
     assert metrics.value("controller_runtime_max_concurrent_reconciles", controller="jobs") == 0
+
+
+# What the stores hold
+
+
+def backup(name: str, taken: str, application: str = "shop", phase: str = "Ready", **conditions: str) -> Backup:
+    return Backup.decode(
+        {
+            "metadata": {"name": name, "namespace": "tenant-a"},
+            "spec": {"applicationRef": {"kind": "ClickHouse", "name": application}, "takenAt": taken},
+            "status": {
+                "phase": phase,
+                "conditions": [{"type": kind, "status": status} for kind, status in conditions.items()],
+            },
+        }
+    )
+
+
+def application(name: str) -> ClickHouse:
+    return ClickHouse.decode({"metadata": {"name": name, "namespace": "tenant-a"}})
+
+
+def of(name: str) -> tuple[str, str, str]:
+    return "tenant-a", "ClickHouse", name
+
+
+def test_the_last_success_of_each_application_there_is():
+    backups = [
+        backup("a", "2026-11-23T00:00:00Z"),
+        backup("b", "2026-11-22T00:00:00Z", Ready="True"),
+        backup("c", "2026-11-24T00:00:00Z", Ready="False"),
+        backup("d", "2026-11-25T00:00:00Z", phase="Pending"),
+        backup("e", "2026-11-23T00:00:00Z", "dropped"),
+        backup("f", "2026-11-23T00:00:00Z", "empty", Ready="False"),
+    ]
+    found = dict(last_successes([application("shop"), application("empty"), application("new")], backups))
+    at = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
+    assert found == {of("shop"): at, of("empty"): 0.0, of("new"): 0.0}
+
+
+def test_backups_that_need_a_look():
+    backups = [
+        backup("a", "2026-11-23T00:00:00Z", Suspicious="True"),
+        backup("b", "2026-11-23T00:00:00Z", Ready="False", Suspicious="False"),
+        backup("c", "2026-11-23T00:00:00Z", "other", Ready="True"),
+    ]
+    assert dict(suspicious_sets(backups)) == {of("shop"): 1, of("other"): 0}
+    assert dict(failed_audits(backups)) == {of("shop"): 1, of("other"): 0}
+
+
+def job(phase: str, *, left: bool = False, deleted: bool = False, kind: type[BackupJob | RestoreJob] = BackupJob):
+    metadata = {"namespace": "tenant-a", "finalizers": [FINALIZER] if left else []}
+    deletion = {"deletionTimestamp": "2026-11-23T00:00:00Z"} if deleted else {}
+    return kind.decode({"metadata": metadata | deletion, "status": {"phase": phase}})
+
+
+def test_jobs_by_where_they_stand():
+    jobs = [
+        *(job(""), job("Pending"), job("Running", left=True), job("Running", left=True, deleted=True)),
+        *(job("Failed", left=True), job("Failed"), job("Succeeded"), job("Pending", deleted=True)),
+    ]
+    restores = [job("Succeeded", kind=RestoreJob)]
+    ours, theirs = ("tenant-a", "BackupJob"), ("tenant-a", "RestoreJob")
+    assert dict(jobs_waiting([*jobs, *restores])) == {ours: 3, theirs: 0}
+    assert dict(jobs_running(jobs)) == {ours: 2}
+    assert dict(unfinished_cleanups(jobs)) == {ours: 2}
 
 
 # Requests to the API server

@@ -19,18 +19,27 @@ from cozydrivers.api.strategy import Altinity
 from cozydrivers.controllers.backupjob import BackupJobController
 from cozydrivers.drivers.base import BackupRun
 from cozydrivers.drivers.clickhouse.look import open_eyes
+from cozydrivers.metrics import Metrics
+from cozydrivers.runtime import Controller, Key, WorkQueue
+from cozydrivers.runtime.logs import OURS, JsonFormatter, TextFormatter
 from cozydrivers.testing.operators import PASSWORD, USERNAME
 
 pytestmark = pytest.mark.anyio
 
 HELM_PASSWORD = "of-a-user-in-the-helm-values"
 WRONG = "an-old-password"
+FORMATTERS = (TextFormatter(), JsonFormatter())
 NAMESPACED = (Pod, ClickHouse, BackupJob, RestoreJob, Backup, Lease, Event, ConfigMap)
 
 
 def secrets():
     pairs = [base64.b64encode(f"{USERNAME}:{word}".encode()).decode() for word in (PASSWORD, WRONG)]
     return [PASSWORD, WRONG, *pairs, base64.b64encode(PASSWORD.encode()).decode()]
+
+
+def ours(record: logging.LogRecord) -> bool:
+    """Whether a record is one that is written when the level is DEBUG."""
+    return record.name.split(".")[0] in OURS or record.levelno >= logging.WARNING
 
 
 def assert_silent(text: str, *more: str) -> None:
@@ -82,6 +91,8 @@ async def test_no_object_event_log_or_address_holds_a_password(caplog):
         assert_silent(text, *more)
     assert caplog.records
     assert_silent(caplog.text, HELM_PASSWORD)
+    for formatter in FORMATTERS:
+        assert_silent("".join(formatter.format(record) for record in caplog.records if ours(record)), HELM_PASSWORD)
     assert_silent("\n".join(path for _, path in stage.cluster.requests), HELM_PASSWORD)
     for sidecar in stage.app.sidecars.values():
         assert_silent(str(sidecar.requests))
@@ -108,6 +119,29 @@ async def test_no_repr_of_what_a_driver_works_with_holds_a_password():
         for thing in [*shown, operation, operation.token, secret.model_dump(), secret.model_dump_json()]:
             assert_silent(f"{thing!r} {thing}", HELM_PASSWORD)
         await operation.wait()
+
+
+async def test_no_failed_pass_is_logged_or_counted_with_a_password(caplog):
+    """Whatever an exception quotes: a foreign text is left out, and no label is made of one."""
+    caplog.set_level(logging.DEBUG)
+    metrics = Metrics()
+
+    async def reconcile(key: Key) -> None:
+        try:
+            raise KeyError(f"{USERNAME}:{PASSWORD}")
+        except KeyError:
+            logging.getLogger("cozydrivers").exception("quoting")
+            raise
+
+    queue = WorkQueue(name="BackupJob", metrics=metrics)
+    queue.add(Key(TENANT, "nightly"))
+    with anyio.move_on_after(30):
+        await Controller("BackupJob", reconcile, queue, metrics=metrics).run()
+    assert_silent("".join(formatter.format(record) for record in caplog.records for formatter in FORMATTERS))
+    assert_silent("".join(record.getMessage() for record in caplog.records))
+    text = metrics.exposition()[0].decode()
+    assert 'result="error"' in text
+    assert_silent(text)
 
 
 @pytest.mark.parametrize("trouble", ["refuse", "reset", "unauthorized", "quoted"])

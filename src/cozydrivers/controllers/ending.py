@@ -21,7 +21,13 @@ class JobEnding(JobWiring[J], ABC, Generic[J]):
         job = await self._writes.stand(
             job, Standing("Failed", outcome.reason, outcome.message, None, outcome.conditions)
         )
+        self._count_end(job, outcome.reason)
         return await self._wind_up(job)
+
+    def _count_end(self, job: J, reason: str, size: int | None = None) -> None:
+        took = self.now() - (job.status.started_at or created(job))
+        kind = ledger_of(job).application.kind or "unknown"
+        self.services.metrics.job_ended(job.resource.kind, kind, job.status.phase, reason, took.total_seconds(), size)
 
     async def _wind_up(self, job: J) -> float | None:
         """After its end, or on its deletion: remove what is the run's own, then let go of the job."""

@@ -25,6 +25,9 @@ from cozydrivers.runtime.admission import Candidate
 _MOST_INTENTS = 5
 """Intents that one pass may carry out; more would be a driver that does not come to an end."""
 
+WORKERS = 16
+"""Jobs of a kind that are looked at side by side."""
+
 _NEWER_PAUSE = 300.0
 _SHORT_WAIT = 1.0
 
@@ -38,7 +41,8 @@ class JobController(JobEnding[J]):
 
     async def run(self) -> None:
         """Work on all jobs until cancelled."""
-        await Controller(self.kind.resource.kind, lambda key: self.reconcile(*key), self._queue).run()
+        name, metrics = self.kind.resource.kind, self.services.metrics
+        await Controller(name, lambda key: self.reconcile(*key), self._queue, workers=WORKERS, metrics=metrics).run()
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """One pass over one job: seconds until the next look, None when only a change of it matters."""
@@ -197,7 +201,9 @@ class JobController(JobEnding[J]):
             return await self.end(job, Failed("Refused", str(refusal)))
         await self._writes.tell(job, outcome)
         standing = Standing("Succeeded", self.done_reason, outcome.message, None, outcome.conditions, extra)
-        await self._let_go(await self._writes.stand(job, standing))
+        job = await self._writes.stand(job, standing)
+        self._count_end(job, self.done_reason, outcome.artifact.size_bytes if outcome.artifact else None)
+        await self._let_go(job)
         return None
 
     async def _announce(self, job: J, outcome: Intent) -> J:

@@ -1,4 +1,4 @@
-"""What the gauges of `Metrics.observe` show, computed from what the stores hold. Pure."""
+"""What the gauges of `Metrics.observe` show, computed from what the caches hold."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -8,10 +8,31 @@ from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
 from cozydrivers.controllers.ledger import FINALIZER
 from cozydrivers.controllers.status import ended
+from cozydrivers.metrics import Metrics
+from cozydrivers.runtime.cache import Caches
 
 Labels = tuple[str, ...]
 Job = BackupJob | RestoreJob
 T = TypeVar("T")
+
+
+def observe(metrics: Metrics, caches: Caches, kinds: Iterable[type[KubeObject]]) -> None:
+    """Have the gauges computed from the caches; `kinds` are the applications that may be backed up."""
+    backups, applications = caches.of(Backup, selected=True), [caches.of(kind) for kind in kinds]
+    backup_jobs, restore_jobs = caches.of(BackupJob, selected=True), caches.of(RestoreJob, selected=True)
+
+    def all_jobs() -> list[Job]:
+        return [*backup_jobs.list(), *restore_jobs.list()]
+
+    metrics.observe(
+        "last_success_timestamp_seconds",
+        lambda: last_successes((each for cache in applications for each in cache.list()), backups.list()),
+    )
+    metrics.observe("suspicious_sets", lambda: suspicious_sets(backups.list()))
+    metrics.observe("failed_audits", lambda: failed_audits(backups.list()))
+    metrics.observe("jobs_running", lambda: jobs_running(all_jobs()))
+    metrics.observe("jobs_waiting", lambda: jobs_waiting(all_jobs()))
+    metrics.observe("unfinished_cleanups", lambda: unfinished_cleanups(all_jobs()))
 
 
 def last_successes(applications: Iterable[KubeObject], backups: Iterable[Backup]) -> Iterable[tuple[Labels, float]]:

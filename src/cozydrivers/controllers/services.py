@@ -8,6 +8,7 @@ from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Namespace
 from cozydrivers.controllers.ledger import PAUSE
 from cozydrivers.kube import KubeClient
+from cozydrivers.metrics import Metrics
 from cozydrivers.runtime import Key
 from cozydrivers.runtime.admission import Admission
 from cozydrivers.runtime.cache import Caches
@@ -34,6 +35,7 @@ class Services:
     kube: KubeClient
     caches: Caches
     now: Callable[[], datetime] = utc_now
+    metrics: Metrics = field(default_factory=Metrics)
     admission: Admission | None = None
     leading: Callable[[], bool] = lambda: True
     on_hold: Callable[[], str] = field(default=nobody_pauses)

@@ -43,7 +43,7 @@ class JobWiring(Generic[J]):
         self.services = services or Services(kube, Caches(kube, [namespace] if namespace else []), now)
         self.caches = self.services.caches
         self.now = self.services.now
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(name=self.kind.resource.kind, metrics=self.services.metrics)
         caches = declare(self.caches, drivers)
         self.job_caches: Sequence[Cache[Any]] = tuple(caches.values())
         self._jobs: Cache[J] = caches[self.kind]

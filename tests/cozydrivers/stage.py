@@ -31,7 +31,6 @@ class Stage:
         self.kube: KubeClient = self.cluster.kube()
         self.network = Network()
         self.app = Installation(self.network, namespace=TENANT, name=APP, **installation)
-        self.later = timedelta()
         self.seed = list(yaml.safe_load_all((FIXTURES / "seed/clickhouse.yaml").read_text()))
 
     async def set_up(self) -> None:
@@ -45,9 +44,18 @@ class Stage:
         """A driver that finds the fake sidecars."""
         return ClickHouseDriver(connect=self.network.connect)
 
+    @property
+    def later(self) -> timedelta:
+        """By how much the time has been moved on, for cluster and controller, so that a long wait costs no polls."""
+        return self.cluster.ahead
+
+    @later.setter
+    def later(self, ahead: timedelta) -> None:
+        self.cluster.ahead = ahead
+
     def now(self) -> datetime:
-        """The controller's wall clock: the cluster's, moved on by `later`, so that a long wait costs no polls."""
-        return self.cluster.now() + self.later
+        """The controller's wall clock, which is the cluster's."""
+        return self.cluster.now()
 
     def manager(self) -> Manager:
         """A controller of its own, as a process would have it."""

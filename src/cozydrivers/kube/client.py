@@ -9,9 +9,8 @@ import anyio
 
 from cozydrivers.api.base import KubeObject
 from cozydrivers.errors import ApiError, Gone, InvalidInput
-from cozydrivers.kube.counted import CountedTransport
 from cozydrivers.kube.decode import decode_json, decode_object, error_of, error_of_status
-from cozydrivers.kube.transport import Response, Stream, Transport, connect
+from cozydrivers.kube.transport import Observer, Observing, Response, Stream, Transport, connect
 from cozydrivers.metrics import Metrics
 
 T = TypeVar("T", bound=KubeObject)
@@ -47,11 +46,13 @@ class WatchEvent(Generic[T]):
 class KubeClient:
     """Reads and writes objects; every method raises ApiError or one of its children.
 
-    It does not retry: whoever calls knows whether a second attempt does harm.
+    It does not retry: whoever calls knows whether a second attempt does harm. Each of `observers` is told of every
+    answer.
     """
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        self.observers: list[Observer] = []
+        self._transport = Observing(transport, self.observers)
 
     @classmethod
     @asynccontextmanager
@@ -64,7 +65,10 @@ class KubeClient:
         be used.
         """
         async with connect(kubeconfig, context) as transport:
-            yield cls(CountedTransport(transport, metrics, transport.host) if metrics else transport)
+            client = cls(transport)
+            if metrics is not None:
+                client.observers.append(_counting(metrics, transport.host))
+            yield client
 
     async def get(self, kind: type[T], name: str, namespace: str | None = None) -> T:
         """Read one object, not from a cache."""
@@ -112,6 +116,7 @@ class KubeClient:
         *,
         resource_version: str,
         label_selector: str = "",
+        field_selector: str = "",
         timeout: float = 290,
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Follow changes after `resource_version`, until the server closes, after `timeout` seconds or earlier.
@@ -125,6 +130,7 @@ class KubeClient:
             resourceVersion=resource_version,
             timeoutSeconds=str(int(timeout)),
             labelSelector=label_selector,
+            fieldSelector=field_selector,
         )
         path = kind.resource.path(namespace)
         async with self._transport.stream("GET", path, query, _headers(), timeout + WATCH_MARGIN) as stream:
@@ -211,6 +217,15 @@ class KubeClient:
 
     def _object(self, kind: type[T], response: Response) -> T:
         return decode_object(kind, decode_json(response.body))
+
+
+def _counting(metrics: Metrics, host: str) -> Observer:
+    """Count requests as client-go does; `<error>` is its word for no answer."""
+
+    def count(method: str, status: int, headers: Mapping[str, str], seconds: float) -> None:
+        metrics.requested(method, str(status or "<error>"), host)
+
+    return count
 
 
 def _headers(content: str = "json") -> dict[str, str]:

@@ -5,7 +5,7 @@ because kubernetes-asyncio 36.1 does not look at the status on its raw path.
 """
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
+import anyio
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
@@ -53,6 +54,54 @@ class Transport(Protocol):
     ) -> AbstractAsyncContextManager[Stream]:
         """Open an answer that is read by line; `timeout` is for all of it."""
         ...
+
+
+Observer = Callable[[str, int, Mapping[str, str], float], None]
+"""Told of each answer: method, status, headers in lower case, and the seconds from request to answer.
+
+Where there was no answer the status is 0 and there are no headers. A watch is told of when it opens.
+"""
+
+
+class Observing:
+    """A transport that tells `observers` of what comes through another one."""
+
+    def __init__(self, inner: Transport, observers: Sequence[Observer]) -> None:
+        self._inner = inner
+        self._observers = observers
+
+    async def request(
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: Any, timeout: float
+    ) -> Response:
+        """Send `body` as JSON (None sends nothing) and read the whole answer."""
+        started = anyio.current_time()
+        try:
+            answer = await self._inner.request(method, path, query, headers, body, timeout)
+        except ClusterUnreachable:
+            self._tell(method, 0, {}, started)
+            raise
+        self._tell(method, answer.status, answer.headers, started)
+        return answer
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], timeout: float
+    ) -> AsyncGenerator[Stream, None]:
+        """Open an answer that is read by line; `timeout` is for all of it."""
+        started, opened = anyio.current_time(), False
+        try:
+            async with self._inner.stream(method, path, query, headers, timeout) as stream:
+                opened = True
+                self._tell(method, stream.status, stream.headers, started)
+                yield stream
+        except ClusterUnreachable:
+            if not opened:
+                self._tell(method, 0, {}, started)
+            raise
+
+    def _tell(self, method: str, status: int, headers: Mapping[str, str], started: float) -> None:
+        for observer in self._observers:
+            observer(method, status, headers, anyio.current_time() - started)
 
 
 class RestTransport:

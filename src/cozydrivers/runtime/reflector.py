@@ -41,6 +41,7 @@ class Reflector(Generic[T]):
         namespace: str | None = None,
         *,
         label_selector: str = "",
+        field_selector: str = "",
         on_change: Listener[T],
         indexers: Mapping[str, Indexer[T]] | None = None,
         random: RandomSource = randomness.random,
@@ -51,6 +52,7 @@ class Reflector(Generic[T]):
         self._kind = kind
         self._namespace = namespace
         self._label_selector = label_selector
+        self._field_selector = field_selector
         self._random = random
         self._answered = anyio.Event()
         self._listed = False
@@ -91,7 +93,9 @@ class Reflector(Generic[T]):
         return backoff(self._failures, FIRST_PAUSE, LONGEST_PAUSE, self._random)
 
     async def _list(self) -> None:
-        found = await self._kube.list(self._kind, self._namespace, label_selector=self._label_selector)
+        found = await self._kube.list(
+            self._kind, self._namespace, label_selector=self._label_selector, field_selector=self._field_selector
+        )
         self.store.replace(found.items, found.resource_version)
         self.served = self._listed = True
         self._answered.set()
@@ -99,7 +103,11 @@ class Reflector(Generic[T]):
     async def _watch(self) -> float:
         started = anyio.current_time()
         events = self._kube.watch(
-            self._kind, self._namespace, resource_version=self.store.version, label_selector=self._label_selector
+            self._kind,
+            self._namespace,
+            resource_version=self.store.version,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
         )
         async with aclosing(events):
             async for event in events:

@@ -86,7 +86,9 @@ async def serve(handler: Handler, host: str, port: int) -> AsyncIterator[str]:
         import uvicorn
     except ImportError:
         raise ImportError("serving a fake cluster needs uvicorn: install chbackup[testing]") from None
-    config = uvicorn.Config(_app(handler), log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        _app(handler), log_level="error", lifespan="off", timeout_graceful_shutdown=1, date_header=False
+    )
     server = uvicorn.Server(config)
     with socket.create_server((host, port)) as listener:
         async with anyio.create_task_group() as tasks:

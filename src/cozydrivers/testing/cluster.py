@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class FakeCluster:
         self.faults: Faults = Faults()
         self.requests: list[tuple[str, str]] = []
         """Method and path of each request, in order."""
+        self.ahead: timedelta = timedelta()
+        """By how much its wall clock has been set forward."""
         self._access = Access({ADMIN_TOKEN: "admin"}, {"admin": {("*", "*")}})
         self._kinds: list[Kind] = list(BUILT_IN)
         self._store = Store()
@@ -82,7 +85,7 @@ class FakeCluster:
         """The cluster's wall-clock time."""
         if self._started is None:
             self._started = anyio.current_time()
-        return self._start + timedelta(seconds=anyio.current_time() - self._started)
+        return self._start + self.ahead + timedelta(seconds=anyio.current_time() - self._started)
 
     def _time(self) -> str:
         return f"{self.now():%Y-%m-%dT%H:%M:%SZ}"
@@ -109,9 +112,10 @@ class FakeCluster:
             answer, lose = _refusal(failure), False
         if lose:
             raise Unreachable("the reply is lost")
+        usual = [_NO_CACHE, ("Date", format_datetime(self.now(), usegmt=True))]
         if isinstance(answer, Answer):
-            return answer.status, [_NO_CACHE, *answer.headers], b"" if method == "HEAD" else answer.body
-        return 200, [_NO_CACHE, _JSON], answer
+            return answer.status, [*usual, *answer.headers], b"" if method == "HEAD" else answer.body
+        return 200, [*usual, _JSON], answer
 
     def _open(self) -> None:
         if self._started is not None:

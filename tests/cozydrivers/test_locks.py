@@ -1,33 +1,54 @@
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cozydrivers.api.apps import ClickHouse
+from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
+from cozydrivers.api.base import KubeObject
 from cozydrivers.api.coordination import Lease
+from cozydrivers.api.core import Namespace
+from cozydrivers.controllers.lock import is_taken, lock, lock_of, lock_storage, locks_of, unlock, unlock_storage
 from cozydrivers.errors import ClusterUnreachable, Conflict, NotFound
 from cozydrivers.kube import KubeClient
-from cozydrivers.runtime import acquire, lock_name, release
-from cozydrivers.runtime.locks import micro_time
+from cozydrivers.runtime import Lock, Locks, lock_name
+from cozydrivers.runtime.locks import LABEL, STORAGE_NAMESPACE, Holder, micro_time, storage_lock, target_lock
 from cozydrivers.testing import FakeCluster
 
+CRDS = Path(__file__).parents[2] / "fixtures" / "crds"
 NOW = datetime(2026, 11, 23, 12, 30, 1, 500, tzinfo=UTC)
-NAME = lock_name("storage", "https://s3", "bucket", "path")
-FIRST, SECOND, THIRD = "BackupJob/1-a", "RestoreJob/2-b", "BackupJob/3-c"
+LOCK = Lock("storage", "default", lock_name("storage", "https://s3", "bucket", "path"))
+NAME = LOCK.name
+FIRST = Holder("BackupJob", "1-a", "default", "one")
+SECOND = Holder("RestoreJob", "2-b", "default", "two")
+THIRD = Holder("BackupJob", "3-c", "elsewhere", "one")
 
 
-async def nobody_ended(holder: str) -> bool:
+async def nobody_ended(holder: Holder) -> bool:
     return False
 
 
-async def all_ended(holder: str) -> bool:
+async def all_ended(holder: Holder) -> bool:
     return True
 
 
-async def take(kube: KubeClient, holder: str, is_finished=nobody_ended) -> bool:
-    return await acquire(kube, "default", NAME, holder, now=NOW, is_finished=is_finished)
+def locks(kube: KubeClient, is_finished=nobody_ended) -> Locks:
+    """The locks of a process of its own."""
+    return Locks(kube, is_finished)
+
+
+async def take(kube: KubeClient, holder: Holder, is_finished=nobody_ended) -> bool:
+    """Take the lock as a process that remembers nothing."""
+    return await locks(kube, is_finished).acquire(LOCK, holder, NOW)
+
+
+async def release(kube: KubeClient, holder: Holder) -> None:
+    """Give it back as a process that remembers nothing."""
+    await locks(kube).release(LOCK, holder)
 
 
 async def holder_of(kube: KubeClient) -> str | None:
@@ -37,35 +58,58 @@ async def holder_of(kube: KubeClient) -> str | None:
         return None
 
 
+def methods(cluster: FakeCluster) -> list[str]:
+    return [method for method, _ in cluster.requests]
+
+
 async def test_one_holder_at_a_time():
     kube = FakeCluster().kube()
     assert await take(kube, FIRST)
     assert not await take(kube, SECOND)
-    await release(kube, "default", NAME, FIRST)
+    await release(kube, FIRST)
     assert await take(kube, SECOND)
-    assert await holder_of(kube) == SECOND
+    assert await holder_of(kube) == "RestoreJob/default/two/2-b"
 
 
-async def test_the_holder_keeps_it_without_a_write():
+async def test_a_free_lock_costs_one_request_to_take_one_to_give_back_and_none_to_keep():
     cluster = FakeCluster()
-    kube = cluster.kube()
-    assert await take(kube, FIRST)
-    assert await take(kube, FIRST)
-    assert [method for method, _ in cluster.requests] == ["GET", "POST", "GET"]
+    mine = locks(cluster.kube())
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    assert not await mine.is_taken(LOCK, FIRST)
+    await mine.release(LOCK, FIRST)
+    assert methods(cluster) == ["POST", "DELETE"]
+
+
+async def test_what_is_held_is_remembered_for_its_holder_only():
+    mine = locks(FakeCluster().kube())
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    assert not await mine.acquire(LOCK, SECOND, NOW)
+    assert await mine.is_taken(LOCK, SECOND)
+    assert not await mine.is_taken(Lock("storage", "kube-system", NAME), SECOND)
+
+
+async def test_after_a_restart_it_is_found_to_be_ours_without_a_write():
+    cluster = FakeCluster()
+    assert await take(cluster.kube(), FIRST)
+    mine = locks(cluster.kube())
+    assert not await mine.is_taken(LOCK, FIRST)
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    assert methods(cluster) == ["POST", "GET", "POST", "GET"]
 
 
 async def test_it_is_not_taken_away_by_time():
     kube = FakeCluster().kube()
     assert await take(kube, FIRST)
-    later = NOW + timedelta(days=365)
-    assert not await acquire(kube, "default", NAME, SECOND, now=later, is_finished=nobody_ended)
+    assert not await locks(kube).acquire(LOCK, SECOND, NOW + timedelta(days=365))
 
 
 async def test_it_is_taken_over_from_a_holder_that_has_ended():
     kube = FakeCluster().kube()
     asked = []
 
-    async def ended(holder: str) -> bool:
+    async def ended(holder: Holder) -> bool:
         asked.append(holder)
         return holder == FIRST
 
@@ -73,14 +117,23 @@ async def test_it_is_taken_over_from_a_holder_that_has_ended():
     assert await take(kube, SECOND, ended)
     assert not await take(kube, THIRD, ended)
     lease = await kube.get(Lease, NAME, "default")
-    assert (lease.spec.holder_identity, lease.spec.lease_transitions, asked) == (SECOND, 1, [FIRST, SECOND])
+    assert (lease.spec.holder_identity, lease.spec.lease_transitions, asked) == (str(SECOND), 1, [FIRST, SECOND])
     assert lease.spec.acquire_time == NOW
 
 
-async def test_a_lease_without_a_holder_is_free():
+async def test_a_lease_without_a_holder_is_free_and_gets_the_label():
     kube = FakeCluster().kube()
     await kube.create(Lease, {"metadata": {"name": NAME}}, "default")
+    assert not await locks(kube).is_taken(LOCK, FIRST)
     assert await take(kube, FIRST)
+    assert (await kube.get(Lease, NAME, "default")).metadata.labels == {LABEL: "storage"}
+
+
+async def test_a_holder_that_is_nothing_we_write_keeps_it():
+    kube = FakeCluster().kube()
+    await kube.create(Lease, {"metadata": {"name": NAME}, "spec": {"holderIdentity": "somebody"}}, "default")
+    assert not await take(kube, FIRST)
+    assert await locks(kube).is_taken(LOCK, FIRST)
 
 
 async def test_of_those_who_take_over_at_once_one_wins():
@@ -88,13 +141,13 @@ async def test_of_those_who_take_over_at_once_one_wins():
     assert await take(kube, FIRST)
     won = []
 
-    async def ended(holder: str) -> bool:
+    async def ended(holder: Holder) -> bool:
         await anyio.sleep(1)
         return True
 
-    async def try_it(holder: str) -> None:
+    async def try_it(holder: Holder) -> None:
         if await take(kube, holder, ended):
-            won.append(holder)
+            won.append(str(holder))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(try_it, SECOND)
@@ -108,9 +161,9 @@ async def test_of_those_who_create_it_at_once_one_wins():
     kube = cluster.kube()
     won = []
 
-    async def try_it(holder: str) -> None:
+    async def try_it(holder: Holder) -> None:
         if await take(kube, holder):
-            won.append(holder)
+            won.append(str(holder))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(try_it, FIRST)
@@ -122,8 +175,8 @@ async def test_one_that_is_released_meanwhile_is_taken_at_the_next_try():
     kube = FakeCluster().kube()
     assert await take(kube, FIRST)
 
-    async def ended(holder: str) -> bool:
-        await release(kube, "default", NAME, FIRST)
+    async def ended(holder: Holder) -> bool:
+        await release(kube, FIRST)
         return True
 
     assert not await take(kube, SECOND, ended)
@@ -136,18 +189,49 @@ async def test_after_a_lost_reply_the_next_try_finds_that_it_is_ours(method):
     kube = cluster.kube()
     if method == "PATCH":
         assert await take(kube, SECOND)
+    mine = locks(kube, all_ended)
     cluster.faults.lose_reply(method=method)
     with pytest.raises(ClusterUnreachable):
-        await take(kube, FIRST, all_ended)
-    assert await take(kube, FIRST)
+        await mine.acquire(LOCK, FIRST, NOW)
+    assert await mine.acquire(LOCK, FIRST, NOW)
+
+
+@pytest.mark.parametrize("lose", ["lose_reply", "refuse"])
+async def test_a_release_without_an_answer_can_be_tried_again(lose):
+    cluster = FakeCluster()
+    mine = locks(cluster.kube())
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    getattr(cluster.faults, lose)(method="DELETE")
+    with pytest.raises(ClusterUnreachable):
+        await mine.release(LOCK, FIRST)
+    await mine.release(LOCK, FIRST)
+    assert await holder_of(cluster.kube()) is None
 
 
 async def test_nobody_releases_what_another_holds():
     kube = FakeCluster().kube()
-    await release(kube, "default", NAME, FIRST)
+    await release(kube, FIRST)
     assert await take(kube, SECOND)
-    await release(kube, "default", NAME, FIRST)
-    assert await holder_of(kube) == SECOND
+    await release(kube, FIRST)
+    assert await holder_of(kube) == str(SECOND)
+
+
+async def test_what_was_changed_by_others_but_not_taken_is_released():
+    kube = FakeCluster().kube()
+    mine = locks(kube)
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    await kube.merge_patch(Lease, NAME, {"metadata": {"labels": {"seen": "yes"}}}, "default")
+    await mine.release(LOCK, FIRST)
+    assert await holder_of(kube) is None
+
+
+async def test_a_memory_that_is_wrong_never_removes_anothers_lock():
+    kube = FakeCluster().kube()
+    mine = locks(kube)
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    assert await take(kube, SECOND, all_ended)
+    await mine.release(LOCK, FIRST)
+    assert await holder_of(kube) == str(SECOND)
 
 
 async def test_a_release_never_removes_the_lock_of_who_took_it_over_meanwhile():
@@ -158,13 +242,152 @@ async def test_a_release_never_removes_the_lock_of_who_took_it_over_meanwhile():
 
     async def let_go() -> None:
         with pytest.raises(Conflict):
-            await release(kube, "default", NAME, FIRST)
+            await release(kube, FIRST)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(take, kube, SECOND, all_ended)
-        await anyio.sleep(0.5)
+        await anyio.sleep(1.5)
         tasks.start_soon(let_go)
-    assert await holder_of(kube) == SECOND
+    assert await holder_of(kube) == str(SECOND)
+
+
+# What an older version wrote
+
+
+async def test_a_lock_in_the_older_form_stays_its_holders_own():
+    kube = FakeCluster().kube()
+    await kube.create(Lease, {"metadata": {"name": NAME}, "spec": {"holderIdentity": "BackupJob/1-a"}}, "default")
+    assert not await take(kube, SECOND)
+    assert await take(kube, FIRST)
+    await release(kube, FIRST)
+    assert await holder_of(kube) is None
+
+
+# Jobs as holders
+
+
+async def jobs_cluster() -> FakeCluster:
+    cluster = FakeCluster([CRDS])
+    for name in ("tenant", "other"):
+        await cluster.kube().create(Namespace, {"metadata": {"name": name}})
+    return cluster
+
+
+async def job(kube: KubeClient, name: str, namespace: str = "tenant", *finalizers: str) -> BackupJob:
+    reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": "ch"}
+    body = {
+        "metadata": {"name": name, "finalizers": list(finalizers)},
+        "spec": {"applicationRef": reference, "backupClassName": "default"},
+    }
+    return await kube.create(BackupJob, body, namespace)
+
+
+def application(namespace: str = "tenant") -> ClickHouse:
+    return ClickHouse.decode({"metadata": {"name": "ch", "namespace": namespace, "uid": "u"}})
+
+
+async def remove(kube: KubeClient, obj: KubeObject) -> None:
+    metadata = obj.metadata
+    await kube.delete(type(obj), metadata.name, metadata.namespace, uid=metadata.uid)
+
+
+async def finish(kube: KubeClient, job: BackupJob) -> None:
+    status = {"status": {"phase": "Failed"}}
+    await kube.merge_patch(BackupJob, job.metadata.name, status, job.metadata.namespace, status=True)
+
+
+async def test_a_target_is_locked_in_its_namespace_with_a_label():
+    kube = (await jobs_cluster()).kube()
+    assert await lock(locks_of(kube), await job(kube, "one"), application(), NOW)
+    (lease,) = (await kube.list(Lease, label_selector=f"{LABEL}=target")).items
+    assert (lease.metadata.namespace, lease.metadata.name) == ("tenant", lock_of(application()))
+
+
+async def test_the_lock_of_a_job_passes_on_when_it_is_gone():
+    kube = (await jobs_cluster()).kube()
+    one, two = await job(kube, "one"), await job(kube, "two")
+    mine = locks_of(kube)
+    assert await lock(mine, one, application(), NOW)
+    assert await is_taken(mine, two, application())
+    assert not await lock(mine, two, application(), NOW)
+    await remove(kube, one)
+    assert not await is_taken(mine, two, application())
+    assert await lock(mine, two, application(), NOW)
+
+
+async def test_a_job_made_anew_under_the_same_name_is_another_holder():
+    """I11."""
+    kube = (await jobs_cluster()).kube()
+    one = await job(kube, "one")
+    assert await lock(locks_of(kube), one, application(), NOW)
+    await remove(kube, one)
+    again = await job(kube, "one")
+    await unlock(locks_of(kube), again, application())
+    assert (await kube.list(Lease, "tenant")).items != []
+    assert await lock(locks_of(kube), again, application(), NOW)
+
+
+async def test_a_job_at_its_end_holds_it_until_it_is_cleaned_up():
+    kube = (await jobs_cluster()).kube()
+    one, two = await job(kube, "one", "tenant", "cozydrivers.cozystack.io/cleanup"), await job(kube, "two")
+    assert await lock(locks_of(kube), one, application(), NOW)
+    await finish(kube, one)
+    assert not await lock(locks_of(kube), two, application(), NOW)
+    await kube.merge_patch(BackupJob, "one", {"metadata": {"finalizers": None}}, "tenant")
+    assert await lock(locks_of(kube), two, application(), NOW)
+
+
+async def test_the_older_form_of_a_job_is_found_in_the_namespace_of_the_lock():
+    kube = (await jobs_cluster()).kube()
+    one, two = await job(kube, "one"), await job(kube, "two")
+    spec = {"holderIdentity": f"BackupJob/{one.metadata.uid}"}
+    await kube.create(Lease, {"metadata": {"name": lock_of(application())}, "spec": spec}, "tenant")
+    assert not await lock(locks_of(kube), two, application(), NOW)
+    await finish(kube, one)
+    assert await lock(locks_of(kube), two, application(), NOW)
+
+
+async def test_a_storage_path_has_one_user_in_all_namespaces():
+    cluster = await jobs_cluster()
+    kube = cluster.kube()
+    here, there = await job(kube, "one"), await job(kube, "one", "other")
+    mine = locks_of(kube)
+    assert await lock_storage(mine, here, "s3://bucket/path", NOW)
+    assert await lock_storage(mine, there, "s3://bucket/elsewhere", NOW)
+    before = len(cluster.requests)
+    assert not await lock_storage(mine, there, "s3://bucket/path", NOW)
+    assert methods(cluster)[before:] == ["POST", "GET", "GET"]
+    await unlock_storage(mine, here, "s3://bucket/path")
+    assert await lock_storage(mine, there, "s3://bucket/path", NOW)
+    leases = (await kube.list(Lease, STORAGE_NAMESPACE, label_selector=f"{LABEL}=storage")).items
+    assert {lease.metadata.name for lease in leases} == {
+        storage_lock(path).name for path in ("s3://bucket/path", "s3://bucket/elsewhere")
+    }
+
+
+@pytest.mark.parametrize("kind", [RestoreJob, Backup])
+async def test_other_kinds_hold_locks_until_they_are_gone(kind: type[RestoreJob | Backup]):
+    kube = (await jobs_cluster()).kube()
+    reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": "ch"}
+    spec = (
+        {"backupRef": {"name": "b"}}
+        if kind is RestoreJob
+        else {"applicationRef": reference, "strategyRef": reference, "takenAt": "2026-01-01T00:00:00Z"}
+    )
+    one = await kube.create(kind, {"metadata": {"name": "one"}, "spec": spec}, "other")
+    two = await job(kube, "two")
+    assert await lock_storage(locks_of(kube), one, "path", NOW)
+    assert not await lock_storage(locks_of(kube), two, "path", NOW)
+    await remove(kube, one)
+    assert await lock_storage(locks_of(kube), two, "path", NOW)
+
+
+# Names
+
+
+@pytest.mark.parametrize("lock", [target_lock("ClickHouse", "tenant", "ch"), storage_lock("path")])
+def test_a_locks_name_tells_what_it_is_for(lock: Lock):
+    assert lock.name.startswith(f"cozydrivers-{lock.purpose}-")
 
 
 @given(st.text(), st.lists(st.text()))

@@ -12,7 +12,7 @@ from typing import Any
 
 from cozydrivers.controllers.ending import JobEnding
 from cozydrivers.controllers.ledger import CHECKPOINT, FINALIZER, Ledger, NewerLedger, ledger_of, waited_too_long
-from cozydrivers.controllers.lock import lock, unlock
+from cozydrivers.controllers.lock import lock, unlock, wanted
 from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target
 from cozydrivers.controllers.status import Standing, created, ended
 from cozydrivers.controllers.wiring import APPLICATION
@@ -136,11 +136,12 @@ class JobController(JobEnding[J]):
 
     async def _begin(self, job: J, target: Target, run: Run, outcome: Intent) -> tuple[J, Outcome]:
         """Take the locks, look once more under them, and carry out what is intended then."""
-        if not await lock(self.services, job, target.application, outcome.storages):
+        locks, taken = self.services.locks, wanted(job, target.application, outcome.storages)
+        if not await lock(locks, job, taken, self.now()):
             return job, self._locked(target)
         job, _, begun = await self._carry_out(job, target, run)
         if ledger_of(job).driver is None:
-            await unlock(self.services, job, target.application, outcome.storages)
+            await unlock(locks, job, taken)
         return job, begun
 
     async def _carry_out(self, job: J, target: Target, run: Run) -> tuple[J, Target, Outcome]:

@@ -18,6 +18,7 @@ from cozydrivers.api.coordination import Lease
 from cozydrivers.controllers.ledger import PREFIX
 from cozydrivers.errors import NotFound
 from cozydrivers.kube import KubeClient
+from cozydrivers.runtime.locks import Lock
 
 RESTORED = PREFIX + "restored"
 REPEAT = "repeat"
@@ -77,23 +78,23 @@ def annotation(before: Sequence[Restored], new: Restored) -> str:
     return _LIST.dump_json([*kept, new], by_alias=True).decode()
 
 
-async def look(kube: KubeClient, namespace: str, name: str) -> list[Restored]:
+async def look(kube: KubeClient, lock: Lock) -> list[Restored]:
     """Read what the Lease of an application tells."""
     try:
-        return seen(await kube.get(Lease, name, namespace))
+        return seen(await kube.get(Lease, lock.name, lock.namespace))
     except NotFound:
         return []
 
 
-async def record(kube: KubeClient, namespace: str, name: str, new: Restored) -> None:
+async def record(kube: KubeClient, lock: Lock, new: Restored) -> None:
     """Add a restore. Raises Conflict where the Lease changes meanwhile; nothing happens where it is gone."""
     try:
-        lease = await kube.get(Lease, name, namespace)
+        lease = await kube.get(Lease, lock.name, lock.namespace)
     except NotFound:
         return
     version = {"resourceVersion": lease.metadata.resource_version}
     patch = {"metadata": {**version, "annotations": {RESTORED: annotation(seen(lease), new)}}}
-    await kube.merge_patch(Lease, name, patch, namespace)
+    await kube.merge_patch(Lease, lock.name, patch, lock.namespace)
 
 
 def _hash(options: Mapping[str, Any]) -> str:

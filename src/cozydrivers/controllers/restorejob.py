@@ -6,7 +6,7 @@ from cozydrivers.api.backups import Backup, RestoreJob
 from cozydrivers.controllers import restored
 from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.ledger import BACKUP_LIMIT, ledger_of
-from cozydrivers.controllers.lock import target_place
+from cozydrivers.controllers.lock import target_of
 from cozydrivers.controllers.resolve import (
     Absence,
     Refusal,
@@ -79,7 +79,7 @@ class RestoreJobController(JobController[RestoreJob]):
         if backup is None:
             return ""
         new = restored.entry(job, target.application, backup, self.now())
-        return restored.refusal(new, await restored.look(self.kube, *target_place(target.application)))
+        return restored.refusal(new, await restored.look(self.kube, target_of(target.application)))
 
     async def step(self, driver: Driver, run: Run) -> Outcome:
         """One step of the restore."""
@@ -91,7 +91,7 @@ class RestoreJobController(JobController[RestoreJob]):
         backup = await self._backup(job)
         if backup is not None:
             new = restored.entry(job, target.application, backup, self.now())
-            await restored.record(self.kube, *target_place(target.application), new)
+            await restored.record(self.kube, target_of(target.application), new)
         return {}
 
     async def has_result(self, job: RestoreJob) -> bool:

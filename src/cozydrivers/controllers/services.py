@@ -7,11 +7,14 @@ from datetime import UTC, datetime
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Namespace
 from cozydrivers.controllers.ledger import PAUSE
+from cozydrivers.controllers.lock import locks_of
 from cozydrivers.kube import KubeClient
 from cozydrivers.metrics import Metrics
 from cozydrivers.runtime import Key
 from cozydrivers.runtime.admission import Admission
 from cozydrivers.runtime.cache import Caches
+from cozydrivers.runtime.guard import Guard
+from cozydrivers.runtime.locks import Locks
 
 
 def utc_now() -> datetime:
@@ -36,9 +39,14 @@ class Services:
     caches: Caches
     now: Callable[[], datetime] = utc_now
     metrics: Metrics = field(default_factory=Metrics)
+    guard: Guard = field(default_factory=Guard)
     admission: Admission | None = None
     leading: Callable[[], bool] = lambda: True
     on_hold: Callable[[], str] = field(default=nobody_pauses)
+    locks: Locks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.locks = locks_of(self.kube, self.caches)
 
     def paused(self, namespace: str, kind: type[KubeObject], application: str) -> str:
         """Why nothing new may begin for an application, as a sentence; empty where it may.

@@ -3,7 +3,7 @@
 from cozydrivers.runtime.conditions import set_condition
 from cozydrivers.runtime.controller import Controller
 from cozydrivers.runtime.events import EventRecorder
-from cozydrivers.runtime.locks import acquire, lock_name, release
+from cozydrivers.runtime.locks import Lock, Locks, lock_name
 from cozydrivers.runtime.queue import WorkQueue
 from cozydrivers.runtime.reflector import Reflector
 from cozydrivers.runtime.store import Key, Store
@@ -12,11 +12,11 @@ __all__ = [
     "Controller",
     "EventRecorder",
     "Key",
+    "Lock",
+    "Locks",
     "Reflector",
     "Store",
     "WorkQueue",
-    "acquire",
     "lock_name",
-    "release",
     "set_condition",
 ]

@@ -1,25 +1,78 @@
 """Locks on what must have one user at a time, as Leases.
 
 A lock has no expiry: it is its holder's until released, or until its holder is known to have ended. A holder is
-written `<Kind>/<uid>`.
+written `<Kind>/<namespace>/<name>/<uid>`, so that it is found with one request wherever it is; an older form is
+`<Kind>/<uid>`. Each Lease carries the label `cozydrivers.cozystack.io/lock`.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+from cozydrivers.api.base import KubeObject, Metadata
 from cozydrivers.api.coordination import Lease
 from cozydrivers.errors import AlreadyExists, Conflict, NotFound
 from cozydrivers.kube import KubeClient
 
-IsFinished = Callable[[str], Awaitable[bool]]
-"""Says of a holder whether it has ended or is gone."""
+LABEL = "cozydrivers.cozystack.io/lock"
+"""The label of a lock's Lease: what it is for, `target` or `storage`."""
+
+STORAGE_NAMESPACE = "kube-system"
+"""Where the locks of storage paths are. Applications of several namespaces may share a path, so its lock must be in one
+place that every controller agrees on, whatever namespace it is installed in; this one always exists.
+"""
 
 _LONGEST_KIND = 40
 _HASH_DIGITS = 20
+
+
+class Lock(NamedTuple):
+    """A lock's Lease, and what it is for."""
+
+    purpose: Literal["target", "storage"]
+    namespace: str
+    name: str
+
+
+class Holder(NamedTuple):
+    """An object that holds locks; `name` is empty where an older version wrote it."""
+
+    kind: str
+    uid: str
+    namespace: str
+    name: str
+
+    @classmethod
+    def of(cls, obj: KubeObject) -> "Holder":
+        """The object itself as a holder."""
+        metadata = obj.metadata
+        return cls(obj.resource.kind, metadata.uid, metadata.namespace, metadata.name)
+
+    @classmethod
+    def parse(cls, lease: Lease) -> "Holder":
+        """The holder that a Lease names, in either form; the older one is in the Lease's namespace."""
+        text, namespace = lease.spec.holder_identity, lease.metadata.namespace
+        match text.split("/"):
+            case [kind, uid]:
+                return cls(kind, uid, namespace, "")
+            case [kind, namespace, name, uid]:
+                return cls(kind, uid, namespace, name)
+        return cls(text, "", namespace, "")
+
+    def is_same(self, other: "Holder") -> bool:
+        """Whether both are one object."""
+        return bool(self.uid) and (self.kind, self.uid) == (other.kind, other.uid)
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}/{self.uid}"
+
+
+IsFinished = Callable[[Holder], Awaitable[bool]]
+"""Says of a holder whether it has ended or is gone."""
 
 
 def lock_name(kind: str, *parts: str) -> str:
@@ -29,64 +82,113 @@ def lock_name(kind: str, *parts: str) -> str:
     return f"{readable}-{digest}" if readable else digest
 
 
+def target_lock(kind: str, namespace: str, name: str) -> Lock:
+    """The lock of an application, in its namespace."""
+    return Lock("target", namespace, lock_name("cozydrivers-target", kind, namespace, name))
+
+
+def storage_lock(storage_id: str) -> Lock:
+    """The lock of a storage path."""
+    return Lock("storage", STORAGE_NAMESPACE, storage_lock_name(storage_id))
+
+
+def storage_lock_name(storage_id: str) -> str:
+    """Name the Lease of a storage path's lock, in `STORAGE_NAMESPACE`."""
+    return lock_name("cozydrivers-storage", storage_id)
+
+
 def micro_time(at: datetime) -> str:
     """Write an aware time as the API server wants it in a Lease: in UTC, with six digits of a second."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-async def acquire(
-    kube: KubeClient, namespace: str, name: str, holder: str, *, now: datetime, is_finished: IsFinished
-) -> bool:
-    """Take a lock, or keep it; False if another holds it or was faster.
+class Locks:
+    """The locks of one process, which remembers what it has taken and does not ask again.
 
-    It is taken over from a holder that `is_finished` says has ended.
+    Valid for as long as the process may act: one that has lost the leadership starts with new ones, and nobody deletes
+    Leases by hand meanwhile.
     """
-    try:
-        lease = await kube.get(Lease, name, namespace)
-    except NotFound:
-        return await _create(kube, namespace, name, holder, now)
-    other = lease.spec.holder_identity
-    if other == holder:
-        return True
-    if other and not await is_finished(other):
-        return False
-    return await _take_over(kube, lease, holder, now)
+
+    def __init__(self, kube: KubeClient, is_finished: IsFinished) -> None:
+        self._kube = kube
+        self._is_finished = is_finished
+        self._taken: dict[Lock, tuple[Holder, Lease]] = {}
+
+    async def acquire(self, lock: Lock, holder: Holder, now: datetime) -> bool:
+        """Take a lock, or keep it; False if another holds it who has not ended, or was faster."""
+        known = self._taken.get(lock)
+        if known is not None and known[0].is_same(holder):
+            return True
+        seen = await self._pass_on(lock, holder, now) if known else await self._create(lock, holder, now)
+        seen = seen or await self._take_over(lock, holder, now)
+        if seen is not None:
+            self._taken[lock] = holder, seen
+        return seen is not None
+
+    async def release(self, lock: Lock, holder: Holder) -> None:
+        """Give a lock back; nothing happens if `holder` does not hold it.
+
+        Raises Conflict when the Lease changes at the same moment: try again.
+        """
+        known = self._taken.get(lock)
+        if known is not None and known[0].is_same(holder):
+            del self._taken[lock]
+            with suppress(Conflict):  # it was changed since: by whom?
+                await self._delete(lock, known[1].metadata)
+                return
+        lease = await self._look(lock)
+        if lease is not None and Holder.parse(lease).is_same(holder):
+            await self._delete(lock, lease.metadata)
+
+    async def _pass_on(self, lock: Lock, holder: Holder, now: datetime) -> Lease | None:
+        """Take over what one of our own has left, as it was when that one took it."""
+        former, lease = self._taken[lock]
+        return await self._write(lock, lease, holder, now) if await self._is_finished(former) else None
+
+    async def _look(self, lock: Lock) -> Lease | None:
+        try:
+            return await self._kube.get(Lease, lock.name, lock.namespace)
+        except NotFound:
+            return None
+
+    async def _create(self, lock: Lock, holder: Holder, now: datetime) -> Lease | None:
+        body = _body(lock, holder, now, 0)
+        body["metadata"]["name"] = lock.name
+        try:
+            return await self._kube.create(Lease, body, lock.namespace)
+        except AlreadyExists:
+            return None
+
+    async def _take_over(self, lock: Lock, holder: Holder, now: datetime) -> Lease | None:
+        lease = await self._look(lock)
+        if lease is None or not await self._is_free(lease, holder):
+            return None
+        if Holder.parse(lease).is_same(holder):
+            return lease
+        return await self._write(lock, lease, holder, now)
+
+    async def _write(self, lock: Lock, lease: Lease, holder: Holder, now: datetime) -> Lease | None:
+        body = _body(lock, holder, now, lease.spec.lease_transitions + 1)
+        body["metadata"]["resourceVersion"] = lease.metadata.resource_version
+        try:
+            return await self._kube.merge_patch(Lease, lock.name, body, lock.namespace)
+        except (Conflict, NotFound):
+            return None
+
+    async def _is_free(self, lease: Lease, holder: Holder) -> bool:
+        """Whether a Lease is nobody's, or the holder's own, or one's that has ended."""
+        other = Holder.parse(lease)
+        return not lease.spec.holder_identity or other.is_same(holder) or await self._is_finished(other)
+
+    async def _delete(self, lock: Lock, seen: Metadata) -> None:
+        try:
+            await self._kube.delete(
+                Lease, lock.name, lock.namespace, uid=seen.uid, resource_version=seen.resource_version
+            )
+        except NotFound:
+            return
 
 
-async def release(kube: KubeClient, namespace: str, name: str, holder: str) -> None:
-    """Give a lock back; nothing happens if `holder` does not hold it.
-
-    Raises Conflict when the Lease changes at the same moment: try again.
-    """
-    try:
-        lease = await kube.get(Lease, name, namespace)
-        if lease.spec.holder_identity == holder:
-            seen = lease.metadata
-            await kube.delete(Lease, name, namespace, uid=seen.uid, resource_version=seen.resource_version)
-    except NotFound:
-        return
-
-
-async def _create(kube: KubeClient, namespace: str, name: str, holder: str, now: datetime) -> bool:
-    try:
-        await kube.create(Lease, {"metadata": {"name": name}, "spec": _spec(holder, now, 0)}, namespace)
-    except AlreadyExists:
-        return False
-    return True
-
-
-async def _take_over(kube: KubeClient, lease: Lease, holder: str, now: datetime) -> bool:
-    seen = lease.metadata
-    patch = {
-        "metadata": {"resourceVersion": seen.resource_version},
-        "spec": _spec(holder, now, lease.spec.lease_transitions + 1),
-    }
-    try:
-        await kube.merge_patch(Lease, seen.name, patch, seen.namespace)
-    except (Conflict, NotFound):
-        return False
-    return True
-
-
-def _spec(holder: str, now: datetime, transitions: int) -> dict[str, Any]:
-    return {"holderIdentity": holder, "acquireTime": micro_time(now), "leaseTransitions": transitions}
+def _body(lock: Lock, holder: Holder, now: datetime, transitions: int) -> dict[str, Any]:
+    spec = {"holderIdentity": str(holder), "acquireTime": micro_time(now), "leaseTransitions": transitions}
+    return {"metadata": {"labels": {LABEL: lock.purpose}}, "spec": spec}

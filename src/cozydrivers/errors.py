@@ -11,6 +11,7 @@
     │   ├── Forbidden            403
     │   └── Unavailable          429, 5xx: try again later
     │       └── ClusterUnreachable   no answer at all: whether the request was carried out is unknown
+    ├── LeadershipLost           this process may no longer act: another does, or may soon
     ├── InvalidInput             also a ValueError: refused before anything was sent
     ├── TemplateError            a strategy's template that does not render
     └── NewerVersion             what a newer version of this program wrote: it is left untouched
@@ -32,6 +33,10 @@ class InvalidInput(CozydriversError, ValueError):
 
 class NewerVersion(CozydriversError):
     """Something was written by a newer version of this program."""
+
+
+class LeadershipLost(CozydriversError):
+    """A Lease that this process needs is no longer its own; whatever it did as the leader has been cancelled."""
 
 
 class TemplateError(CozydriversError):

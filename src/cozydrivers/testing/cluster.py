@@ -118,7 +118,7 @@ class FakeCluster:
         return 200, [*usual, _JSON], answer
 
     def _open(self) -> None:
-        if self._started is not None:
+        if self._store.version:
             return
         for name in ("default", "kube-system"):
             kind = BUILT_IN[0]

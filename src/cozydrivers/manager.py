@@ -3,24 +3,37 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 import anyio
 
 from cozydrivers.controllers.backupjob import BackupJobController
 from cozydrivers.controllers.job import JobController
+from cozydrivers.controllers.observed import observe
 from cozydrivers.controllers.restorejob import RestoreJobController
-from cozydrivers.controllers.services import Services, utc_now
+from cozydrivers.controllers.services import Services, is_paused, utc_now
 from cozydrivers.drivers.base import Driver
 from cozydrivers.kube import KubeClient
+from cozydrivers.metrics import Metrics
 from cozydrivers.runtime.admission import Admission, Limits
 from cozydrivers.runtime.cache import Caches
+from cozydrivers.runtime.clock import Skew
+from cozydrivers.runtime.elector import Elector
+from cozydrivers.runtime.guard import Guard
+
+LOOK = 15.0
+"""Seconds between two looks at what pauses the controller by itself."""
+
+
+class _Runs(Protocol):
+    async def run(self) -> None: ...
 
 
 class Manager:
     """Runs all controllers over the named namespaces; over all of them where none is named.
 
-    `selector` is a label selector for the jobs, Plans and Backups that it works on. `now` is the wall clock.
+    `selector` is a label selector for the jobs, Plans and Backups that it works on. With an `elector` it works only
+    while that leads. `now` is the wall clock.
     """
 
     def __init__(
@@ -31,30 +44,82 @@ class Manager:
         namespaces: Sequence[str] = (),
         selector: str = "",
         limits: Limits | None = None,
+        elector: Elector | None = None,
+        metrics: Metrics | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
+        self._kube = kube
         self._drivers = drivers
+        self._elector = elector
+        self._now = now
+        self._skew = Skew(now)
         self._caches = Caches(kube, namespaces, selector)
         self._admission = Admission(limits or Limits(), self._running)
-        self._services = Services(kube, self._caches, now, self._admission)
-        self._controllers: list[JobController[Any]] = [
+        self._services = Services(
+            kube,
+            self._caches,
+            now,
+            metrics=metrics or Metrics(),
+            guard=Guard(self._skew.problem),
+            admission=self._admission,
+            leading=self._is_leading,
+            on_hold=self._on_hold,
+        )
+        jobs: list[JobController[Any]] = [
             kind(kube, drivers=drivers, services=self._services) for kind in (BackupJobController, RestoreJobController)
         ]
+        self._jobs = jobs
+        self._controllers: list[_Runs] = [*jobs]
+        observe(self._services.metrics, self._caches, [driver.application for driver in drivers])
 
-    def _running(self) -> Mapping[str, str]:
-        return {
-            job.metadata.uid: job.metadata.namespace
-            for controller in self._controllers
-            for job in controller.in_phase("Running")
-        }
+    @property
+    def problem(self) -> str:
+        """Why it is not at work, as a sentence; empty where it is."""
+        unknown = next((kind for kind in self._caches.unsynced()), "")
+        return f"{unknown} are not known yet" if unknown else ""
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled. Raises LeadershipLost when the elector no longer leads: start anew then."""
+        self._kube.observers.append(self._skew.observe)
+        try:
+            await (self._elector.run(self._work) if self._elector else self._work())
+        finally:
+            self._kube.observers.remove(self._skew.observe)
+
+    async def _work(self) -> None:
         async with AsyncExitStack() as stack:
             for driver in self._drivers:
                 await stack.enter_async_context(driver)
             await stack.enter_async_context(self._caches)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             tasks.start_soon(self._admission.run)
+            tasks.start_soon(self._watch_over)
             for controller in self._controllers:
                 tasks.start_soon(controller.run)
+
+    async def _watch_over(self) -> NoReturn:
+        """Tell the metrics what has made the controller pause by itself."""
+        while True:
+            metrics = self._services.metrics
+            metrics.paused("clock", bool(self._skew.problem()))
+            metrics.paused("deadlines", bool(self._services.guard.problem(self._now())))
+            metrics.paused("annotation", self._is_paused())
+            await anyio.sleep(LOOK)
+
+    def _running(self) -> Mapping[str, str]:
+        return {
+            job.metadata.uid: job.metadata.namespace
+            for controller in self._jobs
+            for job in controller.in_phase("Running")
+        }
+
+    def _is_leading(self) -> bool:
+        return self._elector is None or self._elector.leading
+
+    def _is_paused(self) -> bool:
+        return self._elector is not None and is_paused(self._elector.annotations)
+
+    def _on_hold(self) -> str:
+        if self._is_paused():
+            return "paused by an annotation of this installation's Lease"
+        return self._skew.problem()

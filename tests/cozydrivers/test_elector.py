@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -20,7 +20,7 @@ from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Namespace
 from cozydrivers.errors import ClusterUnreachable, LeadershipLost, NotFound
 from cozydrivers.kube import KubeClient
-from cozydrivers.kube.transport import Response, Transport
+from cozydrivers.kube.transport import Response, Stream, Transport
 from cozydrivers.runtime.elector import (
     REFERENCE_IDENTITY,
     REFERENCE_LEASES,
@@ -41,12 +41,17 @@ SOON = 0.1
 
 
 class Wire:
-    """A process's connection: cut while `until` has not come; `before` and `after` delay a request and its answer."""
+    """A process's connection: cut while `until` has not come; `before` and `after` delay a request and its answer.
+
+    A `blind` one has watches that tell nothing.
+    """
 
     def __init__(self, inner: Transport) -> None:
         self._inner = inner
         self.until = -1.0
         self.before = self.after = 0.0
+        self.blind = False
+        self.written: list[str] = []
 
     def cut(self, seconds: float = float("inf")) -> None:
         self.until = current_time() + seconds
@@ -59,13 +64,19 @@ class Wire:
         self.check()
         await anyio.sleep(self.before)
         self.check()
+        if request[0] != "GET":
+            self.written.append(request[1])
         answer = await self._inner.request(*request)
         await anyio.sleep(self.after)
         return answer
 
-    def stream(self, *request: Any) -> Any:
+    @asynccontextmanager
+    async def stream(self, *request: Any) -> AsyncGenerator[Stream, None]:
         self.check()
-        return self._inner.stream(*request)
+        async with self._inner.stream(*request) as stream:
+            lines = (line async for line in stream.lines if not self.blind)
+            async with aclosing(lines):
+                yield Stream(stream.status, stream.headers, lines)
 
 
 class Process:
@@ -251,7 +262,9 @@ async def test_after_a_release_the_next_one_leads_at_once():
         assert await other.leads() < SOON
         assert [what for what, _ in one.acted] == ["begin", "end"]
         assert other.acted[0][1] >= one.acted[1][1]
-        assert (await lease_of(cluster)).spec.lease_transitions == 1
+        await anyio.sleep(10)
+        lease = await lease_of(cluster)
+        assert (lease.spec.holder_identity, lease.spec.lease_transitions) == ("other", 1)
 
 
 async def test_what_leads_comes_to_its_end_before_the_release():
@@ -289,6 +302,15 @@ async def test_a_record_of_before_is_waited_for_from_when_it_is_seen():
     one = Process(cluster, "one")
     async with running(one):
         assert LEASE_DURATION <= await one.leads() <= LEASE_DURATION + SLOWEST_RETRY
+
+
+async def test_one_whose_watch_tells_nothing_takes_nothing_over_that_is_renewed():
+    async with one_and_another() as (one, other, _):
+        other.wire.blind = True
+        await anyio.sleep(300)
+        assert (one.leading, other.leading, len(one.acted)) == (True, False, 1)
+        one.kill()
+        assert await other.leads() <= 2 * (LEASE_DURATION + SLOWEST_RETRY)
 
 
 async def test_a_release_that_gets_no_answer_does_not_hold_up_the_end():
@@ -521,6 +543,8 @@ async def test_who_stands_by_leaves_the_reference_s_lease_to_who_leads():
     async with running(one, other):
         await anyio.sleep(20)
         assert one.leading is not other.leading
+        standing_by = other if one.leading else one
+        assert not any("cozy/" in path for path in standing_by.wire.written)
 
 
 async def test_installations_side_by_side_hold_the_reference_s_lease_together():
@@ -545,7 +569,7 @@ async def test_installations_side_by_side_hold_the_reference_s_lease_together():
 TROUBLES = st.lists(
     st.tuples(
         st.floats(0.1, 30),
-        st.sampled_from(["cut", "before", "after", "drop", "annotate", "touch theirs"]),
+        st.sampled_from(["cut", "before", "after", "blind", "drop", "annotate", "touch theirs"]),
         st.integers(0, 1),
         st.floats(0, 20),
     ),
@@ -576,6 +600,7 @@ async def _never_two(troubles: list[tuple[float, str, int, float]]) -> None:
             renewed = Process(cluster, f"{number}-{generation}")
             wire = replicas[number].wire
             renewed.wire.until, renewed.wire.before, renewed.wire.after = wire.until, wire.before, wire.after
+            renewed.wire.blind = wire.blind
             replicas[number] = renewed
 
     async def look() -> None:
@@ -592,6 +617,7 @@ async def _never_two(troubles: list[tuple[float, str, int, float]]) -> None:
             await _trouble(cluster, replicas[number].wire, what, value)
         for process in replicas:
             process.wire.before = process.wire.after = process.wire.until = 0.0
+            process.wire.blind = False
         await anyio.sleep(60)
         assert sum(process.leading for process in replicas) == 1
         tasks.cancel_scope.cancel()
@@ -605,6 +631,8 @@ async def _trouble(cluster: FakeCluster, wire: Wire, what: str, value: float) ->
             wire.cut(value)
         case "before" | "after":
             setattr(wire, what, value)
+        case "blind":
+            wire.blind = not wire.blind
         case "drop":
             cluster.drop_watches()
         case "annotate":

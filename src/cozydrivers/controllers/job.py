@@ -187,7 +187,7 @@ class JobController(JobEnding[J]):
             now=now,
             timeout=timeout,
         )
-        if limit:
+        if limit and self._may_time_out(job, ledger, timeout):
             return await self.end(job, Failed("TimedOut", f"given up {limit}: {outcome.message}")) or 0.0
         await self._writes.tell(job, outcome)
         if outcome.message:

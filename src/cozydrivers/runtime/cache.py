@@ -48,6 +48,11 @@ class Cache(Generic[T]):
         """Whether the API server serves this kind, as far as it has answered."""
         return all(reflector.served for reflector in self._reflectors.values())
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether the cluster has told what there is, everywhere."""
+        return all(reflector.is_synced for reflector in self._reflectors.values())
+
     def subscribe(self, listener: Listener[T]) -> None:
         """Have each change told."""
         self._listeners.append(listener)
@@ -127,9 +132,9 @@ class Caches:
             self._caches[kind, label] = Cache(self._kube, kind, self._namespaces, selector, label)
         return self._caches[kind, label]
 
-    def all(self) -> Iterable[Cache[Any]]:
-        """All that were declared."""
-        return self._caches.values()
+    def unsynced(self) -> Iterable[str]:
+        """The kinds, by their plural, of which the cluster has not told yet what there is."""
+        return (kind.resource.plural for (kind, _), cache in self._caches.items() if not cache.is_synced)
 
     async def get(self, kind: type[T], name: str, namespace: str | None = None) -> T:
         """Read an object from its cache; what is not there, or not cached, from the server.

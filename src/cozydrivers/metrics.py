@@ -35,12 +35,12 @@ Read = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 MOST_VALUES = 50
 """Values of one label that are told apart; what comes later is `other`."""
 
+# As controller-runtime 0.21 has them.
 _RECONCILE_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5),
     *(1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5, 6, 7, 8, 9, 10, 15, 20, 25, 30, 40, 50, 60),
 )
 _QUEUE_BUCKETS = tuple(10.0**power for power in range(-8, 4))
-# As controller-runtime 0.21 has them.
 _JOB_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400)
 _SIZE_BUCKETS = tuple(4.0**power * 2**20 for power in range(12))
 

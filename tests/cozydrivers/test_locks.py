@@ -12,10 +12,11 @@ from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Namespace
-from cozydrivers.controllers.lock import is_taken, lock, lock_of, lock_storage, locks_of, unlock, unlock_storage
+from cozydrivers.controllers.lock import lock, locks_of, target_of, unlock, wanted
 from cozydrivers.errors import ClusterUnreachable, Conflict, NotFound
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime import Lock, Locks, lock_name
+from cozydrivers.runtime.cache import Caches
 from cozydrivers.runtime.locks import LABEL, STORAGE_NAMESPACE, Holder, micro_time, storage_lock, target_lock
 from cozydrivers.testing import FakeCluster
 
@@ -76,7 +77,6 @@ async def test_a_free_lock_costs_one_request_to_take_one_to_give_back_and_none_t
     mine = locks(cluster.kube())
     assert await mine.acquire(LOCK, FIRST, NOW)
     assert await mine.acquire(LOCK, FIRST, NOW)
-    assert not await mine.is_taken(LOCK, FIRST)
     await mine.release(LOCK, FIRST)
     assert methods(cluster) == ["POST", "DELETE"]
 
@@ -85,18 +85,56 @@ async def test_what_is_held_is_remembered_for_its_holder_only():
     mine = locks(FakeCluster().kube())
     assert await mine.acquire(LOCK, FIRST, NOW)
     assert not await mine.acquire(LOCK, SECOND, NOW)
-    assert await mine.is_taken(LOCK, SECOND)
-    assert not await mine.is_taken(Lock("storage", "kube-system", NAME), SECOND)
 
 
 async def test_after_a_restart_it_is_found_to_be_ours_without_a_write():
     cluster = FakeCluster()
     assert await take(cluster.kube(), FIRST)
     mine = locks(cluster.kube())
-    assert not await mine.is_taken(LOCK, FIRST)
     assert await mine.acquire(LOCK, FIRST, NOW)
     assert await mine.acquire(LOCK, FIRST, NOW)
-    assert methods(cluster) == ["POST", "GET", "POST", "GET"]
+    assert methods(cluster) == ["POST", "POST", "GET"]
+
+
+async def test_it_passes_from_one_of_ours_to_the_next_with_one_request():
+    cluster = FakeCluster()
+    mine = locks(cluster.kube(), all_ended)
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    assert await mine.acquire(LOCK, SECOND, NOW)
+    assert methods(cluster) == ["POST", "PATCH"]
+    lease = await cluster.kube().get(Lease, NAME, "default")
+    assert (lease.spec.holder_identity, lease.spec.lease_transitions) == (str(SECOND), 1)
+
+
+async def test_what_somebody_else_took_meanwhile_does_not_pass_on():
+    kube = FakeCluster().kube()
+
+    async def first_ended(holder: Holder) -> bool:
+        return holder == FIRST
+
+    mine = locks(kube, first_ended)
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    assert await take(kube, THIRD, all_ended)
+    assert not await mine.acquire(LOCK, SECOND, NOW)
+    assert await holder_of(kube) == str(THIRD)
+
+
+async def test_a_backup_locks_its_storage_paths_and_a_restore_the_application_as_well():
+    target, path = target_of(application()), storage_lock("path")
+    assert wanted(BackupJob(), application(), ["path", "path"]) == [path]
+    assert wanted(BackupJob(), application(), []) == [target]
+    assert wanted(RestoreJob(), application(), ["path"]) == [target, path]
+    assert wanted(Backup(), application(), ["path"]) == [target, path]
+
+
+async def test_all_locks_are_taken_or_none():
+    kube = FakeCluster().kube()
+    mine = locks(kube)
+    paths = [storage_lock("a"), storage_lock("b")]
+    assert await mine.acquire(paths[1], FIRST, NOW)
+    one = BackupJob.decode({"metadata": {"name": "one", "namespace": "tenant", "uid": "4-d"}})
+    assert not await lock(mine, one, paths, NOW)
+    assert [lease.metadata.name for lease in (await kube.list(Lease)).items] == [paths[1].name]
 
 
 async def test_it_is_not_taken_away_by_time():
@@ -124,7 +162,6 @@ async def test_it_is_taken_over_from_a_holder_that_has_ended():
 async def test_a_lease_without_a_holder_is_free_and_gets_the_label():
     kube = FakeCluster().kube()
     await kube.create(Lease, {"metadata": {"name": NAME}}, "default")
-    assert not await locks(kube).is_taken(LOCK, FIRST)
     assert await take(kube, FIRST)
     assert (await kube.get(Lease, NAME, "default")).metadata.labels == {LABEL: "storage"}
 
@@ -133,7 +170,6 @@ async def test_a_holder_that_is_nothing_we_write_keeps_it():
     kube = FakeCluster().kube()
     await kube.create(Lease, {"metadata": {"name": NAME}, "spec": {"holderIdentity": "somebody"}}, "default")
     assert not await take(kube, FIRST)
-    assert await locks(kube).is_taken(LOCK, FIRST)
 
 
 async def test_of_those_who_take_over_at_once_one_wins():
@@ -273,6 +309,23 @@ async def jobs_cluster() -> FakeCluster:
     return cluster
 
 
+def jobs_locks(kube: KubeClient) -> Locks:
+    """The locks of a process of its own, whose caches are empty."""
+    return locks_of(kube, Caches(kube))
+
+
+async def lock_target(mine: Locks, obj: KubeObject, application: KubeObject, now: datetime) -> bool:
+    return await lock(mine, obj, wanted(obj, application, ()), now)
+
+
+async def unlock_target(mine: Locks, obj: KubeObject, application: KubeObject) -> None:
+    await unlock(mine, obj, wanted(obj, application, ()))
+
+
+async def lock_storage(mine: Locks, obj: KubeObject, storage: str, now: datetime) -> bool:
+    return await lock(mine, obj, [storage_lock(storage)], now)
+
+
 async def job(kube: KubeClient, name: str, namespace: str = "tenant", *finalizers: str) -> BackupJob:
     reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": "ch"}
     body = {
@@ -298,66 +351,64 @@ async def finish(kube: KubeClient, job: BackupJob) -> None:
 
 async def test_a_target_is_locked_in_its_namespace_with_a_label():
     kube = (await jobs_cluster()).kube()
-    assert await lock(locks_of(kube), await job(kube, "one"), application(), NOW)
+    assert await lock_target(jobs_locks(kube), await job(kube, "one"), application(), NOW)
     (lease,) = (await kube.list(Lease, label_selector=f"{LABEL}=target")).items
-    assert (lease.metadata.namespace, lease.metadata.name) == ("tenant", lock_of(application()))
+    assert (lease.metadata.namespace, lease.metadata.name) == ("tenant", target_of(application()).name)
 
 
 async def test_the_lock_of_a_job_passes_on_when_it_is_gone():
     kube = (await jobs_cluster()).kube()
     one, two = await job(kube, "one"), await job(kube, "two")
-    mine = locks_of(kube)
-    assert await lock(mine, one, application(), NOW)
-    assert await is_taken(mine, two, application())
-    assert not await lock(mine, two, application(), NOW)
+    mine = jobs_locks(kube)
+    assert await lock_target(mine, one, application(), NOW)
+    assert not await lock_target(mine, two, application(), NOW)
     await remove(kube, one)
-    assert not await is_taken(mine, two, application())
-    assert await lock(mine, two, application(), NOW)
+    assert await lock_target(mine, two, application(), NOW)
 
 
 async def test_a_job_made_anew_under_the_same_name_is_another_holder():
     """I11."""
     kube = (await jobs_cluster()).kube()
     one = await job(kube, "one")
-    assert await lock(locks_of(kube), one, application(), NOW)
+    assert await lock_target(jobs_locks(kube), one, application(), NOW)
     await remove(kube, one)
     again = await job(kube, "one")
-    await unlock(locks_of(kube), again, application())
+    await unlock_target(jobs_locks(kube), again, application())
     assert (await kube.list(Lease, "tenant")).items != []
-    assert await lock(locks_of(kube), again, application(), NOW)
+    assert await lock_target(jobs_locks(kube), again, application(), NOW)
 
 
 async def test_a_job_at_its_end_holds_it_until_it_is_cleaned_up():
     kube = (await jobs_cluster()).kube()
     one, two = await job(kube, "one", "tenant", "cozydrivers.cozystack.io/cleanup"), await job(kube, "two")
-    assert await lock(locks_of(kube), one, application(), NOW)
+    assert await lock_target(jobs_locks(kube), one, application(), NOW)
     await finish(kube, one)
-    assert not await lock(locks_of(kube), two, application(), NOW)
+    assert not await lock_target(jobs_locks(kube), two, application(), NOW)
     await kube.merge_patch(BackupJob, "one", {"metadata": {"finalizers": None}}, "tenant")
-    assert await lock(locks_of(kube), two, application(), NOW)
+    assert await lock_target(jobs_locks(kube), two, application(), NOW)
 
 
 async def test_the_older_form_of_a_job_is_found_in_the_namespace_of_the_lock():
     kube = (await jobs_cluster()).kube()
     one, two = await job(kube, "one"), await job(kube, "two")
     spec = {"holderIdentity": f"BackupJob/{one.metadata.uid}"}
-    await kube.create(Lease, {"metadata": {"name": lock_of(application())}, "spec": spec}, "tenant")
-    assert not await lock(locks_of(kube), two, application(), NOW)
+    await kube.create(Lease, {"metadata": {"name": target_of(application()).name}, "spec": spec}, "tenant")
+    assert not await lock_target(jobs_locks(kube), two, application(), NOW)
     await finish(kube, one)
-    assert await lock(locks_of(kube), two, application(), NOW)
+    assert await lock_target(jobs_locks(kube), two, application(), NOW)
 
 
 async def test_a_storage_path_has_one_user_in_all_namespaces():
     cluster = await jobs_cluster()
     kube = cluster.kube()
     here, there = await job(kube, "one"), await job(kube, "one", "other")
-    mine = locks_of(kube)
+    mine = jobs_locks(kube)
     assert await lock_storage(mine, here, "s3://bucket/path", NOW)
     assert await lock_storage(mine, there, "s3://bucket/elsewhere", NOW)
     before = len(cluster.requests)
     assert not await lock_storage(mine, there, "s3://bucket/path", NOW)
-    assert methods(cluster)[before:] == ["POST", "GET", "GET"]
-    await unlock_storage(mine, here, "s3://bucket/path")
+    assert methods(cluster)[before:] == ["GET", "GET", "GET"]
+    await unlock(mine, here, [storage_lock("s3://bucket/path")])
     assert await lock_storage(mine, there, "s3://bucket/path", NOW)
     leases = (await kube.list(Lease, STORAGE_NAMESPACE, label_selector=f"{LABEL}=storage")).items
     assert {lease.metadata.name for lease in leases} == {
@@ -376,10 +427,10 @@ async def test_other_kinds_hold_locks_until_they_are_gone(kind: type[RestoreJob 
     )
     one = await kube.create(kind, {"metadata": {"name": "one"}, "spec": spec}, "other")
     two = await job(kube, "two")
-    assert await lock_storage(locks_of(kube), one, "path", NOW)
-    assert not await lock_storage(locks_of(kube), two, "path", NOW)
+    assert await lock_storage(jobs_locks(kube), one, "path", NOW)
+    assert not await lock_storage(jobs_locks(kube), two, "path", NOW)
     await remove(kube, one)
-    assert await lock_storage(locks_of(kube), two, "path", NOW)
+    assert await lock_storage(jobs_locks(kube), two, "path", NOW)
 
 
 # Names

@@ -23,7 +23,8 @@ from cozydrivers.controllers.observed import (
 )
 from cozydrivers.errors import ClusterUnreachable, NotFound
 from cozydrivers.kube import KubeClient
-from cozydrivers.kube.counted import CountedTransport
+from cozydrivers.kube.client import _counting
+from cozydrivers.kube.transport import RestTransport
 from cozydrivers.metrics import MOST_VALUES, Metrics, Observed
 from cozydrivers.runtime import Controller, Key, WorkQueue
 from cozydrivers.testing import FakeCluster
@@ -302,7 +303,8 @@ def test_jobs_by_where_they_stand():
 
 async def test_requests_are_counted_by_code():
     cluster, metrics = FakeCluster(), Metrics()
-    kube = KubeClient(CountedTransport(cluster.kube()._transport, metrics, "10.0.0.1:443"))
+    kube = cluster.kube()
+    kube.observers.append(_counting(metrics, "10.0.0.1:443"))
     await kube.get(Namespace, "default")
     with pytest.raises(NotFound):
         await kube.get(ConfigMap, "absent", "default")
@@ -335,5 +337,6 @@ users: [{name: u, user: {token: t}}]
 """
     )
     async with KubeClient.connect(kubeconfig=str(kubeconfig), metrics=Metrics()) as kube:
-        assert isinstance(kube._transport, CountedTransport)
-        assert kube._transport._host == "127.0.0.1:443"
+        inner = kube._transport._inner
+        assert isinstance(inner, RestTransport)
+        assert inner.host == "127.0.0.1:443"

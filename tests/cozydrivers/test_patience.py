@@ -23,9 +23,9 @@ from tests.cozydrivers.stage import APP, TENANT
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.strategy import Altinity
-from cozydrivers.controllers.lock import STORAGE_NAMESPACE
 from cozydrivers.drivers.clickhouse.places import storage_id
 from cozydrivers.runtime import lock_name
+from cozydrivers.runtime.locks import STORAGE_NAMESPACE
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from cozydrivers.controllers.ending import JobEnding
-from cozydrivers.controllers.ledger import CHECKPOINT, FINALIZER, Ledger, NewerLedger, ledger_of, waited_too_long
+from cozydrivers.controllers.ledger import CHECKPOINT, FINALIZER, Ledger, NewerLedger, deadline, ledger_of
 from cozydrivers.controllers.lock import lock, unlock, wanted
 from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target
 from cozydrivers.controllers.status import Standing, created, ended
@@ -179,21 +179,23 @@ class JobController(JobEnding[J]):
             ledger = ledger.model_copy(update={"driver": dict(outcome.checkpoint)})
         if ledger != ledger_of(job):
             job = await self._writes.save(job, ledger)
-        limit = waited_too_long(
-            outcome.patience,
-            ledger,
-            created=created(job),
-            started=job.status.started_at,
-            now=now,
-            timeout=timeout,
+        ends, limit = deadline(
+            outcome.patience, ledger, created=created(job), started=job.status.started_at, timeout=timeout
         )
-        if limit and self._may_time_out(job, ledger, timeout):
-            return await self.end(job, Failed("TimedOut", f"given up {limit}: {outcome.message}")) or 0.0
+        if ends is not None and self._may_time_out(job, ledger, ends):
+            return await self.end(job, Failed("TimedOut", f"given up after {limit}: {outcome.message}")) or 0.0
         await self._writes.tell(job, outcome)
         if outcome.message:
             standing = Standing(_phase(ledger), outcome.reason, outcome.message, outcome.patience, outcome.conditions)
             await self._writes.stand(job, standing)
         return outcome.retry_after
+
+    def _may_time_out(self, job: J, ledger: Ledger, ends: datetime) -> bool:
+        """Whether its time is up, and neither the clocks nor many jobs that are late at once speak against that."""
+        if ledger.driver is None:
+            return ends < self.now() and not self.services.on_hold()
+        self.services.guard.running(job.metadata.uid, ends)
+        return self.services.guard.may_time_out(job.metadata.uid, self.now())
 
     async def _succeed(self, job: J, target: Target, outcome: Succeeded) -> float | None:
         try:

@@ -81,13 +81,13 @@ def _version(text: str) -> int:
         return 0
 
 
-def waited_too_long(
-    patience: Patience, ledger: Ledger, *, created: datetime, started: datetime | None, now: datetime, timeout: float
-) -> str:
-    """The limit that has passed, as words for a message; empty while there is time."""
+def deadline(
+    patience: Patience, ledger: Ledger, *, created: datetime, started: datetime | None, timeout: float
+) -> tuple[datetime | None, timedelta]:
+    """When a job has stood where it is for too long, and the limit that it has; None where nothing counts yet."""
     since, limit = {
         Patience.ABSENT: (ledger.absent_since, ABSENT_LIMIT),
         Patience.BUSY: (created, BUSY_LIMIT),
         Patience.ENGINE: (started, timedelta(seconds=timeout)),
     }[patience]
-    return f"after {limit}" if since is not None and now - since > limit else ""
+    return since + limit if since is not None else None, limit

@@ -72,10 +72,15 @@ class JobWiring(Generic[J]):
     def _changed(self, old: J | None, new: J | None) -> None:
         if new is None or ended(new.status):
             gone = new or old
-            if gone is not None and self.services.admission:
-                self.services.admission.leave(gone.metadata.uid)
+            if gone is not None:
+                self._forget(gone.metadata.uid)
         if new is not None and (old is None or others_changed(old, new)):
             self._queue.add(Key.of(new))
+
+    def _forget(self, uid: str) -> None:
+        self.services.guard.ended(uid)
+        if self.services.admission is not None:
+            self.services.admission.leave(uid)
 
     def _wake_by_engines(self) -> None:
         for driver in self.drivers:

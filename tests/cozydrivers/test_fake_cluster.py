@@ -133,6 +133,7 @@ async def test_a_kubeconfig_holds_the_address_and_the_token(tmp_path: Path):
 
 class Thing(KubeObject):
     resource = Resource("example.com", "v1", "Thing", "things", namespaced=True, status=False)
+    keeps_raw = True
 
 
 def _definition(spec: dict[str, Any]) -> dict[str, Any]:

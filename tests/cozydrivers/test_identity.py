@@ -55,7 +55,7 @@ async def test_a_job_created_anew_makes_archives_and_a_backup_of_its_own():
     made = await stage.made_by(second)
     assert made.metadata.name == f"nightly-{second.metadata.uid[:8]}"
     assert uids(recorded(made)) == {hex_uid(second)}
-    assert (await stage.made("nightly")).raw == before.raw
+    assert await stage.made("nightly") == before
     assert uids(stage.archives()) == {hex_uid(first), hex_uid(second)}
     assert len(stage.archives()) == 4
 
@@ -334,7 +334,7 @@ async def test_a_running_backup_without_our_intent_is_left_alone():
     before = await stage.backup_job("nightly")
     async with stage.managed():
         await anyio.sleep(60)
-    assert (await stage.backup_job("nightly")).raw == before.raw
+    assert await stage.backup_job("nightly") == before
     assert [request for sidecar in stage.app.sidecars.values() for request in sidecar.requests] == []
     assert (await stage.kube.list(Lease, TENANT)).items == []
 
@@ -359,8 +359,8 @@ async def test_kinds_without_a_driver_get_no_status():
     undo = await stage.restore("undo", "weekly")
     async with stage.managed():
         await anyio.sleep(60)
-    assert (await stage.backup_job("nightly")).raw == job.raw
-    assert (await stage.restore_job("undo")).raw == undo.raw
+    assert await stage.backup_job("nightly") == job
+    assert await stage.restore_job("undo") == undo
 
 
 async def test_a_strategy_of_another_kind_gets_no_status():
@@ -372,7 +372,7 @@ async def test_a_strategy_of_another_kind_gets_no_status():
     job = await stage.backup("nightly")
     async with stage.managed():
         await anyio.sleep(60)
-    assert (await stage.backup_job("nightly")).raw == job.raw
+    assert await stage.backup_job("nightly") == job
 
 
 # Another application

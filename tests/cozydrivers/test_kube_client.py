@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.whole import whole
 
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup, BackupJob
@@ -86,7 +87,7 @@ class Between:
 
 
 async def test_the_kind_is_added_to_a_body_that_lacks_it(kube: KubeClient):
-    made = await kube.create(ConfigMap, _configmap("c"), "tenant")
+    made = await kube.create(whole(ConfigMap), _configmap("c"), "tenant")
     assert (made.raw["apiVersion"], made.raw["kind"]) == ("v1", "ConfigMap")
 
 

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from tests.cozydrivers.checks import TABLE, drop, patched, reason_of, staged
 from tests.cozydrivers.stage import APP, TENANT, Stage
+from tests.whole import whole
 
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup, BackupClass, BackupJob, RestoreJob
@@ -48,8 +49,8 @@ def assert_silent(text: str, *more: str) -> None:
 
 async def everything(stage: Stage) -> dict[str, str]:
     """All objects of the cluster but its Secrets, as text by kind."""
-    found = {kind.__name__: (await stage.kube.list(kind, TENANT)).items for kind in NAMESPACED}
-    found |= {kind.__name__: (await stage.kube.list(kind)).items for kind in (Namespace, BackupClass, Altinity)}
+    found = {kind.__name__: (await stage.kube.list(whole(kind), TENANT)).items for kind in NAMESPACED}
+    found |= {kind.__name__: (await stage.kube.list(whole(kind))).items for kind in (Namespace, BackupClass, Altinity)}
     return {kind: json.dumps([thing.raw for thing in things]) for kind, things in found.items()}
 
 

@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 
 from cozydrivers.api.base import KubeObject
-from cozydrivers.errors import ApiError, Gone, InvalidInput
-from cozydrivers.kube.decode import decode_json, decode_object, error_of, error_of_status
+from cozydrivers.errors import Gone, InvalidInput
+from cozydrivers.kube.decode import WatchEvent, error_of, read_event, read_object, read_page
 from cozydrivers.kube.transport import Observer, Observing, Response, Stream, Transport, connect
 from cozydrivers.metrics import Metrics
 
@@ -33,14 +33,6 @@ class ObjectList(Generic[T]):
 
     items: list[T] = field(default_factory=list)
     resource_version: str = ""
-
-
-@dataclass(frozen=True)
-class WatchEvent(Generic[T]):
-    """A change; the object of a BOOKMARK has nothing but a resourceVersion."""
-
-    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
-    object: T
 
 
 class KubeClient:
@@ -102,12 +94,11 @@ class KubeClient:
     async def _list(self, kind: type[T], namespace: str | None, query: dict[str, str]) -> ObjectList[T]:
         items: list[T] = []
         while True:
-            page = decode_json((await self._send("GET", kind, None, namespace, query)).body)
-            items += [decode_object(kind, item) for item in page.get("items") or ()]
-            metadata = page.get("metadata") or {}
-            if not metadata.get("continue"):
-                return ObjectList(items, str(metadata.get("resourceVersion", "")))
-            query = {**query, "continue": metadata["continue"]}
+            page = read_page(kind, (await self._send("GET", kind, None, namespace, query)).body)
+            items += page.items
+            if not page.metadata.next:
+                return ObjectList(items, page.metadata.version)
+            query = {**query, "continue": page.metadata.next}
 
     async def watch(
         self,
@@ -137,7 +128,7 @@ class KubeClient:
             if stream.status != 200:
                 raise error_of(kind.resource, await _whole(stream))
             async for line in stream.lines:
-                yield _event(kind, line)
+                yield read_event(kind, line)
 
     async def create(self, kind: type[T], body: Mapping[str, Any], namespace: str | None = None) -> T:
         """Create an object; a field that its schema does not know is refused."""
@@ -216,7 +207,7 @@ class KubeClient:
         return response
 
     def _object(self, kind: type[T], response: Response) -> T:
-        return decode_object(kind, decode_json(response.body))
+        return read_object(kind, response.body)
 
 
 def _counting(metrics: Metrics, host: str) -> Observer:
@@ -245,12 +236,3 @@ async def _whole(stream: Stream) -> Response:
         lines = [line async for line in stream.lines]
         return Response(stream.status, stream.headers, b"\n".join(lines))
     return Response(stream.status, stream.headers, b"")
-
-
-def _event(kind: type[T], line: bytes) -> WatchEvent[T]:
-    event = decode_json(line)
-    if event.get("type") == "ERROR":
-        raise error_of_status(kind.resource, event.get("object") or {})
-    if event.get("type") not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
-        raise ApiError(f"watch of {kind.resource.plural}: unknown event", reason="UnknownEvent")
-    return WatchEvent(event["type"], decode_object(kind, event["object"]))

@@ -1,9 +1,12 @@
 """From bytes to objects and errors."""
 
 import json
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from cozydrivers.api.base import KubeObject, Resource
 from cozydrivers.errors import (
@@ -44,6 +47,72 @@ def decode_json(content: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Unavailable("the API server's answer is not a JSON object", reason="NotJSON")
     return value
+
+
+class ListMetadata(BaseModel):
+    """`metadata` of a list: its version, and how to ask for its next page."""
+
+    version: str = Field(default="", alias="resourceVersion")
+    next: str = Field(default="", alias="continue")
+
+
+class Page(BaseModel, Generic[T]):
+    """A list, or one page of it."""
+
+    metadata: ListMetadata = ListMetadata()
+    items: Sequence[T] = ()
+
+
+@dataclass(frozen=True)
+class WatchEvent(Generic[T]):
+    """A change; the object of a BOOKMARK has nothing but a resourceVersion."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    object: T
+
+
+def read_object(kind: type[T], body: bytes) -> T:
+    """Decode an object; one that does not fit is an ApiError naming the fields, not the values."""
+    return _quick(kind, kind, body) or decode_object(kind, decode_json(body))
+
+
+def read_page(kind: type[T], body: bytes) -> Page[T]:
+    """Decode a page."""
+    page: Page[T] | None = _quick(kind, Page[kind], body)  # type: ignore[valid-type]
+    if page:
+        return page
+    raw = decode_json(body)
+    metadata = {key: value for key, value in (raw.get("metadata") or {}).items() if value is not None}
+    items = [decode_object(kind, item) for item in raw.get("items") or ()]
+    return Page(metadata=ListMetadata.model_validate(metadata), items=items)
+
+
+def read_event(kind: type[T], line: bytes) -> WatchEvent[T]:
+    """Decode a line of a watch; raises the error that an ERROR event holds."""
+    event: WatchEvent[T] | None = _quick(kind, WatchEvent[kind], line)  # type: ignore[valid-type]
+    if event:
+        return event
+    raw = decode_json(line)
+    if raw.get("type") == "ERROR":
+        raise error_of_status(kind.resource, raw.get("object") or {})
+    if raw.get("type") not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
+        raise ApiError(f"watch of {kind.resource.plural}: unknown event", reason="UnknownEvent")
+    return WatchEvent(raw["type"], decode_object(kind, raw["object"]))
+
+
+def _quick(kind: type[KubeObject], model: Any, body: bytes) -> Any:
+    """Decode without building what is not kept; None where that does not work, or all is kept."""
+    if kind.keeps_raw:
+        return None
+    try:
+        return _adapter(model).validate_json(body)
+    except ValidationError:
+        return None
+
+
+@cache
+def _adapter(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
 
 
 def decode_object(kind: type[T], raw: dict[str, Any]) -> T:

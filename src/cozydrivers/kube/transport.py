@@ -14,10 +14,15 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
-from kubernetes_asyncio.client import ApiClient, Configuration
-from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
 from cozydrivers.errors import ClusterUnreachable, InvalidInput
+from cozydrivers.kube.library import (
+    ApiClient,
+    ConfigException,
+    Configuration,
+    load_incluster_config,
+    load_kube_config,
+)
 
 _DEFAULT_KUBECONFIG = "~/.kube/config"
 

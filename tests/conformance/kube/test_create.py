@@ -2,6 +2,7 @@
 
 import pytest
 from tests.conformance.kube.rig import Rig, backup, job
+from tests.whole import whole
 
 from cozydrivers.api.backups import Backup, BackupClass, BackupJob
 from cozydrivers.api.base import Resource
@@ -127,13 +128,13 @@ async def test_metadata_that_is_no_text(rig: Rig):
 async def test_a_null_is_the_same_as_absent(rig: Rig):
     body = job("nightly")
     body["spec"]["planRef"] = None
-    assert "planRef" not in (await rig.kube.create(BackupJob, body, rig.namespace)).raw["spec"]
+    assert "planRef" not in (await rig.kube.create(whole(BackupJob), body, rig.namespace)).raw["spec"]
 
 
 async def test_a_default_is_filled_into_an_object_that_is_there(rig: Rig):
     body = job("nightly")
     body["spec"]["planRef"] = {}
-    made = await rig.kube.create(BackupJob, body, rig.namespace)
+    made = await rig.kube.create(whole(BackupJob), body, rig.namespace)
     assert made.raw["spec"]["planRef"] == {"name": ""}
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.conformance.kube.rig import Rig
+from tests.whole import whole
 
 from cozydrivers.api.backups import BackupJob
 from cozydrivers.api.core import ConfigMap, Pod
@@ -98,7 +99,7 @@ def _pod(**spec: str) -> dict[str, object]:
 async def test_a_pod_on_a_node_is_given_time(rig: Rig):
     made = await rig.kube.create(Pod, _pod(nodeName="node"), rig.namespace)
     await rig.kube.delete(Pod, "p", rig.namespace, uid=made.metadata.uid)
-    held = await rig.kube.get(Pod, "p", rig.namespace)
+    held = await rig.kube.get(whole(Pod), "p", rig.namespace)
     assert held.metadata.deletion_timestamp is not None
     assert held.raw["metadata"]["deletionGracePeriodSeconds"] == 30
     await rig.send("DELETE", Pod.resource.path(rig.namespace, "p"), gracePeriodSeconds="0")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.kube.rig import Rig
+from tests.whole import whole
 
 from cozydrivers.api.backups import BackupJob
 from cozydrivers.api.base import KubeObject, Resource
@@ -20,7 +21,7 @@ class Job(KubeObject):
 
 async def _lease(rig: Rig, **spec: Any) -> Lease:
     body = {"metadata": {"name": "lock"}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15, **spec}}
-    return await rig.kube.create(Lease, body, rig.namespace)
+    return await rig.kube.create(whole(Lease), body, rig.namespace)
 
 
 async def test_only_one_can_create_a_lease(rig: Rig):
@@ -68,7 +69,7 @@ async def test_a_lease_is_put_with_its_version_only(rig: Rig):
 
 async def test_plain_text_in_a_secret_is_stored_encoded(rig: Rig):
     body = {"metadata": {"name": "s"}, "stringData": {"password": "hello"}, "data": {"user": "aGk="}}
-    made = await rig.kube.create(Secret, body, rig.namespace)
+    made = await rig.kube.create(whole(Secret), body, rig.namespace)
     assert made.type == "Opaque"
     assert (made.value("password"), made.value("user")) == ("hello", "hi")
     assert "stringData" not in made.raw
@@ -96,7 +97,7 @@ def _job() -> dict[str, Any]:
 
 
 async def test_a_job_is_filled_in(rig: Rig):
-    made = await rig.kube.create(Job, _job(), rig.namespace)
+    made = await rig.kube.create(whole(Job), _job(), rig.namespace)
     assert made.raw["spec"]["backoffLimit"] == 6
     assert made.raw["spec"]["selector"]["matchLabels"] == {"batch.kubernetes.io/controller-uid": made.metadata.uid}
     assert made.metadata.labels["job-name"] == "j"

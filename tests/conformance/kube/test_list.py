@@ -2,6 +2,7 @@
 
 import pytest
 from tests.conformance.kube.rig import Rig
+from tests.whole import whole
 
 from cozydrivers.api.backups import BackupJob, Plan
 from cozydrivers.api.core import ConfigMap
@@ -96,8 +97,8 @@ async def test_one_of_all_namespaces_by_its_field(labelled: Rig):
 
 async def test_items_of_a_list_know_their_kind_or_not(labelled: Rig):
     await labelled.job()
-    built_in = await labelled.kube.list(ConfigMap, labelled.namespace)
-    custom = await labelled.kube.list(BackupJob, labelled.namespace)
+    built_in = await labelled.kube.list(whole(ConfigMap), labelled.namespace)
+    custom = await labelled.kube.list(whole(BackupJob), labelled.namespace)
     assert "kind" not in built_in.items[0].raw
     assert custom.items[0].raw["kind"] == "BackupJob"
 

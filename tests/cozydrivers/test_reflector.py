@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -267,3 +268,66 @@ async def test_synced_waits_for_the_whole_list():
             pytest.fail("nothing has been answered yet")
         await reflector.synced()
         assert values(reflector) == {"a": "1"}
+
+
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+async def test_a_version_that_the_answer_calls_too_old_is_listed_anew_after_a_pause_that_differs(chance: float):
+    cluster = FakeCluster()
+    await create(cluster, "a")
+    reflector = Reflector(cluster.kube(), ConfigMap, "default", on_change=Told(), random=lambda: chance)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reflector.run)
+        await reflector.synced()
+        await anyio.sleep(10)
+        cluster.faults.fail(1, status=410, method="GET", path=PATH)
+        cluster.drop_watches()
+        await create(cluster, "b")
+        pause = 0.8 * (1 - chance / 2)
+        await anyio.sleep(pause - 0.1)
+        assert (values(reflector), asked(cluster)) == ({"a": "1"}, 3)
+        await anyio.sleep(0.2)
+        assert (values(reflector), asked(cluster)) == ({"a": "1", "b": "1"}, 5)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_watch_that_goes_silent_is_given_up_after_its_time_and_taken_up_again():
+    cluster = FakeCluster()
+    async with running(cluster) as reflector:
+        await reflector.synced()
+        await anyio.sleep(10)
+        cluster.faults.hang(1, method="GET", path=PATH)
+        cluster.drop_watches()
+        await anyio.sleep(1)
+        await create(cluster, "a")
+        await anyio.sleep(303)
+        assert values(reflector) == {}
+        await anyio.sleep(3)
+        assert (values(reflector), asked(cluster)) == ({"a": "1"}, 4)
+
+
+async def test_a_page_that_has_expired_is_read_again_from_the_first():
+    cluster = FakeCluster()
+    for number in range(1001):
+        await create(cluster, f"n-{number}")
+    cluster.faults.fail(1, status=410, method="GET", path=PATH)
+    async with running(cluster) as reflector:
+        await reflector.synced()
+        assert len(values(reflector)) == 1001
+
+
+async def test_nothing_is_asked_while_nothing_changes_but_a_watch_now_and_then():
+    cluster = FakeCluster()
+    await create(cluster, "a")
+    async with running(cluster) as reflector:
+        await reflector.synced()
+        before = len(cluster.requests)
+        await anyio.sleep(24 * 3600)
+        assert len(cluster.requests) - before == pytest.approx(24 * 3600 / 290, abs=2)
+
+
+async def test_a_cancellation_leaves_no_task():
+    before = asyncio.all_tasks()
+    async with running(FakeCluster()) as reflector:
+        await reflector.synced()
+        assert asyncio.all_tasks() != before
+    assert asyncio.all_tasks() == before

@@ -122,3 +122,34 @@ def test_without_comparable_versions_a_list_is_the_truth(version):
     store = Store[ConfigMap](Told())
     store.replace([obj("a"), obj("b", "b")], version)
     assert len(store.list()) == 2
+
+
+def labelled(version: int, *labels: str, name: str = "a") -> ConfigMap:
+    return ConfigMap(
+        metadata=Metadata(name=name, namespace="one", resource_version=str(version), labels=dict.fromkeys(labels, ""))
+    )
+
+
+def test_an_index_finds_an_object_under_each_of_its_values_as_it_is_now():
+    store = Store[ConfigMap](Told(), {"label": lambda item: item.metadata.labels})
+    store.put(labelled(1, "x", "y"))
+    store.put(labelled(2, "y", name="b"))
+    assert [[item.metadata.name for item in store.by("label", value)] for value in "xyz"] == [["a"], ["a", "b"], []]
+    store.put(changed := labelled(3, "z"))
+    assert [store.by("label", value) for value in "xz"] == [[], [changed]]
+    store.remove(labelled(9, "z"))
+    assert [len(store.by("label", value)) for value in "xyz"] == [0, 1, 0]
+
+
+def test_an_index_forgets_what_a_list_no_longer_holds():
+    store = Store[ConfigMap](Told(), {"label": lambda item: item.metadata.labels})
+    store.replace([labelled(1, "x"), labelled(2, "x", name="b")], "3")
+    store.replace([labelled(2, "x", name="b")], "4")
+    assert [item.metadata.name for item in store.by("label", "x")] == ["b"]
+
+
+def test_an_older_version_does_not_come_back_into_an_index():
+    store = Store[ConfigMap](Told(), {"label": lambda item: item.metadata.labels})
+    store.put(labelled(5, "y"))
+    store.put(labelled(4, "x"))
+    assert (len(store.by("label", "x")), len(store.by("label", "y"))) == (0, 1)

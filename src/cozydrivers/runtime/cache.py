@@ -163,8 +163,8 @@ class Caches:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(self, *exc_info: Any) -> bool | None:
-        return await self._stack.__aexit__(*exc_info)
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()  # without the block's error, which so stays itself, and is no group of errors
 
 
 def _owners(obj: KubeObject) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.conformance.kube.rig import Rig
+from tests.whole import whole
 
 from cozydrivers.api.base import KubeObject, Metadata, Resource
 from cozydrivers.api.core import ConfigMap, Namespace
@@ -59,7 +60,7 @@ async def refused(rig: Rig, **changes: Any) -> list[tuple[str, str]]:
 
 
 async def test_an_event_is_kept_as_it_is_sent(rig: Rig):
-    made = await rig.kube.create(Event, event(rig.namespace), rig.namespace)
+    made = await rig.kube.create(whole(Event), event(rig.namespace), rig.namespace)
     assert (made.regarding.name, made.note, made.reporting_controller) == ("nightly", "done", "cozydrivers")
     assert made.event_time == NOW
     assert made.series is None
@@ -73,7 +74,7 @@ async def test_an_event_is_kept_as_it_is_sent(rig: Rig):
 
 async def test_both_groups_show_the_same_event(rig: Rig):
     new = await rig.kube.create(Event, event(rig.namespace), rig.namespace)
-    shown = (await rig.kube.get(CoreEvent, new.metadata.name, rig.namespace)).raw
+    shown = (await rig.kube.get(whole(CoreEvent), new.metadata.name, rig.namespace)).raw
     assert (shown["message"], shown["involvedObject"]["name"], shown["reportingComponent"]) == (
         *("done", "nightly", "cozydrivers"),
     )
@@ -158,7 +159,7 @@ async def test_the_series_of_an_event_goes_on(rig: Rig):
         patched = await rig.kube.merge_patch(Event, name, {"series": series}, rig.namespace)
         assert patched.series is not None
         assert patched.series.count == count
-    shown = (await rig.kube.get(CoreEvent, name, rig.namespace)).raw
+    shown = (await rig.kube.get(whole(CoreEvent), name, rig.namespace)).raw
     assert shown["series"] == {"count": 5, "lastObservedTime": "2026-01-01T01:00:00.500000Z"}
     for wrong in ({"count": 1}, {"lastObservedTime": None}, {"lastObservedTime": "2026-01-01T01:00:00.5Z"}):
         with pytest.raises(Invalid):

@@ -13,6 +13,5 @@ class ClickHouse(KubeObject):
     resource: ClassVar[Resource] = Resource(
         "apps.cozystack.io", "v1alpha1", "ClickHouse", "clickhouses", namespaced=True, status=False
     )
-    keeps_raw: ClassVar[bool] = True
 
     spec: dict[str, Any] = Field(default_factory=dict, repr=False)

@@ -45,6 +45,7 @@ class BackupClassSpec(Model):
 class BackupClass(KubeObject):
     """Which strategy backs up which kind of application."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = _resource("BackupClass", "backupclasses", namespaced=False)
 
     spec: BackupClassSpec = Field(default_factory=BackupClassSpec)
@@ -78,6 +79,7 @@ class BackupJobStatus(JobStatus):
 class BackupJob(KubeObject):
     """One backup to be made."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = _resource("BackupJob", "backupjobs")
 
     spec: BackupJobSpec = Field(default_factory=BackupJobSpec)
@@ -114,6 +116,7 @@ class BackupStatus(Model):
 class Backup(KubeObject):
     """A backup that was made; it has no status subresource, its status is written with the object."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = _resource("Backup", "backups", status=False)
 
     spec: BackupSpec = Field(default_factory=BackupSpec)
@@ -131,6 +134,7 @@ class RestoreJobSpec(Model):
 class RestoreJob(KubeObject):
     """One restore to be done."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = _resource("RestoreJob", "restorejobs")
 
     spec: RestoreJobSpec = Field(default_factory=RestoreJobSpec)
@@ -155,6 +159,7 @@ class PlanSpec(Model):
 class Plan(KubeObject):
     """Backups on a schedule."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = _resource("Plan", "plans")
 
     spec: PlanSpec = Field(default_factory=PlanSpec)

@@ -139,10 +139,10 @@ class Condition(Model):
 
 
 class KubeObject(Model):
-    """An object of the cluster. Of a kind that `keeps_raw`, the whole object is kept as well."""
+    """An object of the cluster. The whole of it is kept as well, unless its kind says that nobody needs it."""
 
     resource: ClassVar[Resource]
-    keeps_raw: ClassVar[bool] = False
+    keeps_raw: ClassVar[bool] = True
 
     metadata: Metadata = Field(default_factory=Metadata)
     whole: dict[str, Any] | None = Field(default=None, repr=False, exclude=True)

@@ -21,6 +21,7 @@ class LeaseSpec(Model):
 class Lease(KubeObject):
     """A Lease."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = Resource(
         "coordination.k8s.io", "v1", "Lease", "leases", namespaced=True, status=False
     )

@@ -18,6 +18,7 @@ class NamespaceStatus(Model):
 class Namespace(KubeObject):
     """A namespace."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 
     status: NamespaceStatus = Field(default_factory=NamespaceStatus)
@@ -76,6 +77,7 @@ class PodStatus(Model):
 class Pod(KubeObject):
     """A Pod."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = Resource("", "v1", "Pod", "pods", namespaced=True)
 
     spec: PodSpec = Field(default_factory=PodSpec)
@@ -90,6 +92,7 @@ class Pod(KubeObject):
 class Secret(KubeObject):
     """A Secret; neither its repr nor its dumps hold data."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = Resource("", "v1", "Secret", "secrets", namespaced=True, status=False)
 
     type: str = ""
@@ -106,6 +109,7 @@ class Secret(KubeObject):
 class ConfigMap(KubeObject):
     """A ConfigMap."""
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = Resource("", "v1", "ConfigMap", "configmaps", namespaced=True, status=False)
 
     data: dict[str, str] = Field(default_factory=dict)

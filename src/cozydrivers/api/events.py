@@ -31,6 +31,7 @@ class Event(KubeObject):
     Those that others wrote in the core group's form have the `deprecated_` fields, and no `event_time`.
     """
 
+    keeps_raw: ClassVar[bool] = False
     resource: ClassVar[Resource] = Resource("events.k8s.io", "v1", "Event", "events", namespaced=True, status=False)
 
     regarding: ObjectReference = Field(default_factory=ObjectReference)

@@ -13,6 +13,5 @@ class Altinity(KubeObject):
     resource: ClassVar[Resource] = Resource(
         "strategy.backups.cozystack.io", "v1alpha1", "Altinity", "altinities", namespaced=False
     )
-    keeps_raw: ClassVar[bool] = True
 
     spec: dict[str, Any] = Field(default_factory=dict, repr=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ._storages import LocalCopy
-from .evidence import bases, dependents
+from .evidence import in_the_way
 from .models import Action, Archive
 from .retention import Decision
 
@@ -50,7 +50,7 @@ def next_step(planned: Archive, sight: Sight, sent: Sent | None = None) -> Step:
         return Step("gone")
     if entry is None:
         return Step("wait", "the list does not show it, nor does the store say that it is gone")
-    if row := in_the_way(entry, sight):
+    if row := in_the_way(entry, sight.remote, sight.rows):
         return Step("wait", f"`{row.command}` is running")
     if sent and sent.open:
         return Step("wait", "the answer to the delete was lost")
@@ -58,17 +58,6 @@ def next_step(planned: Archive, sight: Sight, sent: Sent | None = None) -> Step:
         return Step("keep", reason)
     holder = next((url for url, copies in sight.local.items() if planned.name in copies), None)
     return Step("delete local", where=holder) if holder is not None else Step("delete")
-
-
-def in_the_way(entry: Archive, sight: Sight) -> Action | None:
-    """Return a row that runs and may need the archive or make it, None without one.
-
-    A `create` hides its base, and what looks broken may be any upload of any sidecar.
-    """
-    if not sight.rows:
-        return None
-    chain = {entry.name, *bases(sight.remote, entry.name), *dependents(sight.remote, entry.name)}
-    return next((row for row in sight.rows if entry.broken or row.verb == "create" or row.names & chain), None)
 
 
 def needs(decisions: Iterable[Decision]) -> dict[str, set[str]]:

@@ -163,6 +163,18 @@ def dependents(archives: Iterable[Archive], name: str) -> list[str]:
     return found
 
 
+def in_the_way(entry: Archive, remote: Sequence[Archive], rows: Sequence[Action]) -> Action | None:
+    """Return a row among those that run which may need the archive or make it, None without one.
+
+    Pass the rows of every sidecar that shares the storage path, without their lists. A `create` hides its base, and
+    what looks broken may be any upload of any sidecar.
+    """
+    if not rows:
+        return None
+    chain = {entry.name, *bases(remote, entry.name), *dependents(remote, entry.name)}
+    return next((row for row in rows if entry.broken or row.verb == "create" or row.names & chain), None)
+
+
 def _local_problems(remote: Archive, local: Archive | None) -> list[str]:
     if local is None:
         return ["there is no local copy to compare it with"]

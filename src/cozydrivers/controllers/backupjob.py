@@ -6,6 +6,7 @@ from typing import Any
 
 from cozydrivers.api.backups import Backup, BackupJob
 from cozydrivers.api.base import TypedReference
+from cozydrivers.controllers.deletion import latched
 from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.ledger import CLASS, JOB_UID
 from cozydrivers.controllers.resolve import (
@@ -104,8 +105,9 @@ def _body(job: BackupJob, target: Target, artifact: Artifact, name: str, now: da
     }
     if job.spec.plan_ref is not None:
         spec["planRef"] = {"name": job.spec.plan_ref.name}
+    annotations = {JOB_UID: job.metadata.uid, CLASS: target.class_name}
     return {
-        "metadata": {"name": name, "annotations": {JOB_UID: job.metadata.uid, CLASS: target.class_name}},
+        "metadata": {"name": name, **latched(target.deletion_policy, annotations)},
         "spec": spec,
         "status": {
             "phase": "Ready",

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from cozydrivers.api.backups import Backup, BackupClass, ClassStrategy
 from cozydrivers.api.base import KubeObject, TypedReference
 from cozydrivers.api.core import Namespace
+from cozydrivers.controllers.deletion import RETAIN, policy_of
 from cozydrivers.controllers.ledger import CLASS, EXECUTION, TIMEOUT
 from cozydrivers.drivers.base import Driver, Reader
 from cozydrivers.errors import InvalidInput, NotFound, TemplateError
@@ -51,6 +52,7 @@ class Target:
     cluster_uid: str
     timeout: float
     class_name: str = ""
+    deletion_policy: str = RETAIN
     execution: str = "sidecar"
     render: Render = field(default=lambda more: {}, repr=False)
 
@@ -86,9 +88,18 @@ async def backup_target(
     except NotFound:
         raise Absence("BackupClassNotFound", f"BackupClass {class_name} does not exist") from None
     bound = binding(backup_class, reference)
-    return await _target(
+    policy = _deletion_policy(backup_class, bound)
+    target = await _target(
         reader, driver, namespace, reference.name, bound.strategy_ref, bound.parameters, "backup", class_name=class_name
     )
+    return replace(target, deletion_policy=policy)
+
+
+def _deletion_policy(backup_class: BackupClass, bound: ClassStrategy) -> str:
+    try:
+        return policy_of(bound)
+    except InvalidInput as error:
+        raise Refusal(f"BackupClass {backup_class.metadata.name}: {error}") from None
 
 
 async def restore_target(

@@ -255,7 +255,11 @@ class Driver(Protocol):
         """What a Backup records, None where this driver did not write it. Raises InvalidInput for what is damaged."""
 
     async def delete(self, run: DeleteRun) -> Outcome:
-        """One step of deleting what a Backup stands for: `Succeeded` when nothing of it is left."""
+        """One step of deleting what a Backup stands for: `Succeeded` when nothing of it is left.
+
+        Nothing is deleted but in a call with `fresh`, right after an `Intent` whose checkpoint is
+        `{"archives": {name: bytes}}`, what is about to be deleted. `Failed` means that it stays.
+        """
 
     async def audit(self, run: AuditRun) -> Mapping[str, Finding]:
         """Look each Backup up in the engine, by its UID. One that can't be looked up now is left out."""

@@ -1,17 +1,31 @@
 """The driver for ClickHouse: one archive per shard, made and restored by the clickhouse-backup sidecars themselves."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Self, TypeVar
 
 import anyio
 
 from chbackup import Client
 from cozydrivers.api.apps import ClickHouse
+from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Pod
 from cozydrivers.api.strategy import Altinity
-from cozydrivers.drivers.base import BackupRun, Failed, Outcome, Patience, RestoreRun, Run, Running, Watch
-from cozydrivers.drivers.clickhouse import backing_up, cleanup, restoring
+from cozydrivers.drivers.base import (
+    AuditRun,
+    BackupRun,
+    DeleteRun,
+    Failed,
+    Finding,
+    Outcome,
+    Patience,
+    Record,
+    RestoreRun,
+    Run,
+    Running,
+    Watch,
+)
+from cozydrivers.drivers.clickhouse import auditing, backing_up, cleanup, deleting, record, restoring
 from cozydrivers.drivers.clickhouse.access import Access, Connect, Missing
 from cozydrivers.drivers.clickhouse.look import Eyes, open_eyes
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, application_of
@@ -21,6 +35,8 @@ AnyRun = TypeVar("AnyRun", bound=Run)
 
 STEP_TIMEOUT = 120.0
 """Seconds that one step may take, all sidecars side by side."""
+AUDIT_TIMEOUT = 600.0
+"""Seconds that the look at all Backups of an application may take."""
 
 
 class ClickHouseDriver:
@@ -54,6 +70,22 @@ class ClickHouseDriver:
     async def abort(self, run: Run) -> Outcome:
         """One step of giving a run up."""
         return await self._step(run, cleanup.abort)
+
+    def record(self, backup: Backup) -> Record | None:
+        """What a Backup records, None where this driver did not write it. Raises InvalidInput for what is damaged."""
+        return record.summary(backup)
+
+    async def delete(self, run: DeleteRun) -> Outcome:
+        """One step of deleting the archives of a Backup."""
+        return await self._step(run, deleting.step)
+
+    async def audit(self, run: AuditRun) -> Mapping[str, Finding]:
+        """Look for the archives of an application's Backups; one that can't be looked up now is left out."""
+        try:
+            with anyio.fail_after(AUDIT_TIMEOUT):
+                return await auditing.audit(await open_eyes(run, self._access), run)
+        except (Missing, TimeoutError):
+            return {}
 
     async def _step(self, run: AnyRun, step: Callable[[Eyes, AnyRun], Awaitable[Outcome]]) -> Outcome:
         try:

@@ -150,6 +150,15 @@ async def _archived(client: Client, archive: str) -> Sequence[Table]:
         return ()
 
 
+async def denies(client: Client, archive: str) -> bool:
+    """Whether the object store itself says that there is no such archive; a list alone may be an outage."""
+    try:
+        await client.tables(remote_backup=archive)
+    except NotFound:
+        return True
+    return False
+
+
 async def survey(eyes: Eyes, wanted: Wanted = NOTHING) -> dict[str, Sight]:
     """The rows of every sidecar, by Pod: what runs there, and what ran."""
 

@@ -6,18 +6,20 @@ every shard must be there once, and an object of a newer schema is refused untou
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import ValidationError
 
-from chbackup import ArchiveName, parse_archive_name
+from chbackup import Archive, ArchiveName, parse_archive_name
+from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import Model
-from cozydrivers.drivers.base import Run
+from cozydrivers.drivers.base import Record, Run
 from cozydrivers.drivers.clickhouse.checkpoint import hex_of
 from cozydrivers.errors import InvalidInput
 
 PREFIX = "clickhouse.backup/"
 ARCHIVE = PREFIX + "archive."
+STORAGE = PREFIX + "storage"
 SCHEMA = 1
 _MOST_DIGITS = 18
 
@@ -67,6 +69,57 @@ def write(entries: Sequence[Recorded], *, versions: str, storage: str, cluster: 
 
 def read(metadata: Mapping[str, str], run: Run, application: str) -> list[Recorded]:
     """The archives of a set by shard; InvalidInput names the key that is missing or wrong."""
+    found = _parse(metadata)
+    shards = len(found)
+    _check_names(found, shards, run, application)
+    return found
+
+
+def summary(backup: Backup) -> Record | None:
+    """What a Backup records, names unchecked; None where nothing here is ours. Raises InvalidInput as `read` does."""
+    metadata = backup.spec.driver_metadata
+    if not any(key.startswith(PREFIX) for key in metadata):
+        return None
+    archives = tuple(entry.archive for entry in _parse(metadata))
+    storage = metadata.get(STORAGE, "")
+    return Record(_text(metadata, "cluster"), (storage,) if storage else (), archives)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What other Backups record, read tolerantly: whatever they name stays (I8).
+
+    `holders` are the Backups by the archives that they name, `archives` these with the bases that they need. `newer` is
+    one that a newer version has written, so that what it needs can't be told.
+    """
+
+    holders: Mapping[str, str] = field(default_factory=dict)
+    archives: Sequence[Archive] = ()
+    newer: str = ""
+
+
+def claims(backups: Iterable[Backup]) -> Claims:
+    """What these Backups lay claim to; those that are being deleted themselves hold no archive of their own."""
+    holders: dict[str, str] = {}
+    archives: list[Archive] = []
+    newer = ""
+    for backup in backups:
+        metadata, name = backup.spec.driver_metadata, backup.metadata.name
+        newer = name if _is_newer(metadata) else newer
+        for key in _archive_keys(metadata):
+            archive, base = metadata[PREFIX + key], metadata.get(f"{PREFIX}required.{key.removeprefix('archive.')}", "")
+            archives.append(Archive(name=archive, location="remote", required=base, desc="regular"))
+            if backup.metadata.deletion_timestamp is None:
+                holders[archive] = name
+    return Claims(holders, archives, newer)
+
+
+def _is_newer(metadata: Mapping[str, str]) -> bool:
+    schema = metadata.get(PREFIX + "schema", "")
+    return schema.isdecimal() and len(schema) <= _MOST_DIGITS and int(schema) > SCHEMA
+
+
+def _parse(metadata: Mapping[str, str]) -> list[Recorded]:
     if _number(metadata, "schema") > SCHEMA:
         raise InvalidInput(f"the Backup's {PREFIX}schema is {metadata[PREFIX + 'schema']}; this version reads {SCHEMA}")
     shards = _number(metadata, "shards")
@@ -78,7 +131,6 @@ def read(metadata: Mapping[str, str], run: Run, application: str) -> list[Record
             if extra
             else "the Backup records no archive"
         )
-    _check_names(found, shards, run, application)
     return found
 
 

@@ -4,14 +4,14 @@ Its engine is a dict: pieces of work by name, and when each ends. An operator or
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import anyio
 
 from cozydrivers import Manager
-from cozydrivers.api.backups import BackupClass, BackupJob, RestoreJob
+from cozydrivers.api.backups import Backup, BackupClass, BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject, Resource
 from cozydrivers.drivers import base
 from cozydrivers.testing import FakeCluster
@@ -71,6 +71,15 @@ class RedisDriver:
     async def abort(self, run: base.Run) -> base.Outcome:
         self.engine.pop(name_of(run), None)
         return base.Succeeded("nothing of the run is left")
+
+    def record(self, backup: Backup) -> base.Record | None:
+        return None  # its Backups are not deleted from, and not looked up
+
+    async def delete(self, run: base.DeleteRun) -> base.Outcome:
+        return base.Failed("Refused", "snapshots are deleted in the engine")
+
+    async def audit(self, run: base.AuditRun) -> Mapping[str, base.Finding]:
+        return {}
 
     def _step(self, run: base.Run, done: base.Succeeded) -> base.Outcome:
         name, now = name_of(run), anyio.current_time()

@@ -1,6 +1,7 @@
 """A Backup that is deleted takes its archives with it where its class says so, and never one that something needs."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -210,11 +211,6 @@ async def test_a_class_that_retains_now_is_no_surprise():
 
 
 # The namespace
-
-
-async def leave(stage):
-    namespace = await stage.kube.get(Namespace, TENANT)
-    await stage.kube.delete(Namespace, TENANT, uid=namespace.metadata.uid)
 
 
 async def test_a_namespace_that_is_deleted_goes_and_the_archives_stay():
@@ -432,7 +428,9 @@ async def test_nothing_is_deleted_while_paused():
     why = "by the namespace"
     async with followed(stage, paused=lambda namespace, app: why if (namespace, app) == (TENANT, APP) else ""):
         await delete(stage, "nightly")
-        await anyio.sleep(30 * 3600)
+        await anyio.sleep(120)
+        stage.later = timedelta(hours=30)
+        await anyio.sleep(120)
         (event, *_) = await events(stage, "Paused")
         assert "by the namespace" in event.message
         assert deletions(stage) == []
@@ -447,11 +445,14 @@ async def test_a_pause_does_not_count_into_the_day():
     why = "paused"
     async with followed(stage, paused=lambda *_: why):
         await delete(stage, "nightly")
-        await anyio.sleep(30 * 3600)
+        stage.later = timedelta(hours=30)
+        await anyio.sleep(120)
         why = ""
-        await anyio.sleep(20 * 3600)
+        stage.later += timedelta(hours=20)
+        await anyio.sleep(120)
         assert await exists(stage, "nightly")
-        await anyio.sleep(6 * 3600)
+        stage.later += timedelta(hours=6)
+        await anyio.sleep(3600)
     assert not await exists(stage, "nightly")
 
 
@@ -558,6 +559,28 @@ async def test_what_was_changed_since_it_was_decided_on_is_not_deleted():
         await change(stage, "nightly", annotations={DELETION_POLICY: "Retain"})
         outcome = await driver.delete(replace(run, fresh=True, checkpoint=intent.checkpoint))
     assert isinstance(outcome, Running)
+    assert deletions(stage) == []
+
+
+async def class_retains(stage):
+    await says(stage, "Retain")
+
+
+async def leave(stage):
+    namespace = await stage.kube.get(Namespace, TENANT)
+    await stage.kube.delete(Namespace, TENANT, uid=namespace.metadata.uid)
+
+
+@pytest.mark.parametrize("happens", [class_retains, leave, without(ClickHouse, APP, TENANT)])
+async def test_nor_when_it_may_not_go_any_more_after_a_long_look(happens):
+    stage = await with_backups("nightly")
+    for sidecar in stage.app.sidecars.values():
+        sidecar.duration.list = 10
+    async with followed(stage):
+        await delete(stage, "nightly")
+        await anyio.sleep(5)
+        await happens(stage)
+        await gone(stage, Backup, "nightly")
     assert deletions(stage) == []
 
 
@@ -672,7 +695,7 @@ some_claims = st.builds(
 
 
 @given(looks, some_claims)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_no_archive_goes_that_anything_needs_uses_or_hides(look: Look, claims: Claims):
     step = decide(ENTRY, look, claims)
     assert step.archive == ENTRY.archive

@@ -105,7 +105,7 @@ class Archives:
             if retained := why_retained(await self._circumstances(backup, driver)):
                 await self._retain(backup, retained)
                 return None
-            if why := self._paused(backup.metadata.namespace, backup.spec.application_ref.name):
+            if why := self._pausing(backup):
                 self._paused_at[backup.metadata.uid] = self._now()
                 await self._writes.event(backup, "Paused", f"its archives are not deleted now: {why}")
                 return PAUSED_LOOK
@@ -136,6 +136,15 @@ class Archives:
             return replace(found, record=driver.record(backup))
         except InvalidInput as error:
             return replace(found, record_problem=str(error))
+
+    async def _still_goes(self, backup: Backup, driver: Driver) -> bool:
+        """Whether all still speaks for it: the look at the sidecars may have taken a while (I4)."""
+        if await self._is_terminating(backup.metadata.namespace) or self._pausing(backup):
+            return False
+        return why_retained(await self._circumstances(backup, driver)) is None
+
+    def _pausing(self, backup: Backup) -> str:
+        return self._paused(backup.metadata.namespace, backup.spec.application_ref.name)
 
     async def _is_terminating(self, name: str) -> bool:
         try:
@@ -189,6 +198,8 @@ class Archives:
         async with self._holding(backup, [backup_locks.storage_lock(name) for name in outcome.storages]) as held:
             if not held:
                 return _in_the_way("StorageLocked", "somebody works on the same storage path")
+            if not await self._still_goes(backup, driver):
+                return Running("Deleting", "what decides over the archives has changed meanwhile", 0.2)
             self._announce(backup, outcome)
             run = replace(await self._run(backup, target), checkpoint=outcome.checkpoint, fresh=True)
             outcome = await driver.delete(run)

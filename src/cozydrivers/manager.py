@@ -7,6 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 import anyio
 
+from cozydrivers.controllers.backup import BackupController
 from cozydrivers.controllers.backupjob import BackupJobController
 from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.observed import observe
@@ -69,7 +70,10 @@ class Manager:
             kind(kube, drivers=drivers, services=self._services) for kind in (BackupJobController, RestoreJobController)
         ]
         self._jobs = jobs
-        self._controllers: list[_Runs] = [*jobs]
+        backups = BackupController(
+            kube, drivers=drivers, services=self._services, reference_is_gone=self._reference_is_gone
+        )
+        self._controllers: list[_Runs] = [*jobs, backups]
         observe(self._services.metrics, self._caches, [driver.application for driver in drivers])
 
     @property
@@ -115,6 +119,10 @@ class Manager:
 
     def _is_leading(self) -> bool:
         return self._elector is None or self._elector.leading
+
+    def _reference_is_gone(self) -> bool:
+        """Who leads holds the Leases of Cozystack's own controllers, too."""
+        return self._elector is not None and self._elector.leading
 
     def _is_paused(self) -> bool:
         return self._elector is not None and is_paused(self._elector.annotations)

@@ -21,7 +21,7 @@ from tests.cozydrivers.backups import (
     says,
     with_backups,
 )
-from tests.cozydrivers.checks import assert_refused, forget, gone, slow, staged, without, without_pod
+from tests.cozydrivers.checks import assert_refused, forget, gone, patched, slow, staged, without, without_pod
 from tests.cozydrivers.fate import Fate, FatedNetwork, fated_kube
 from tests.cozydrivers.stage import APP, CLASS, TENANT, recorded
 from tests.cozydrivers.test_decisions import NAMES, name
@@ -30,8 +30,8 @@ from chbackup import Action, Archive
 from cozydrivers import ClickHouseDriver
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup, BackupClass, ClassApplication, ClassStrategy, RestoreJob
+from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Namespace
-from cozydrivers.controllers import backup_locks
 from cozydrivers.controllers.backup import BackupController
 from cozydrivers.controllers.deletion import (
     ARCHIVE_FINALIZER,
@@ -40,6 +40,7 @@ from cozydrivers.controllers.deletion import (
     policy_of,
     why_retained,
 )
+from cozydrivers.controllers.ledger import PAUSE
 from cozydrivers.drivers.base import DeleteRun, Intent, Record, Running
 from cozydrivers.drivers.clickhouse.deleting import Look, decide
 from cozydrivers.drivers.clickhouse.following import Rows
@@ -47,8 +48,8 @@ from cozydrivers.drivers.clickhouse.look import Sight
 from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.record import Claims, Recorded, Tables
 from cozydrivers.errors import InvalidInput
-from cozydrivers.runtime import acquire
 from cozydrivers.runtime.cache import Caches
+from cozydrivers.runtime.locks import storage_lock
 
 pytestmark = pytest.mark.anyio
 
@@ -423,18 +424,22 @@ async def test_an_archive_that_a_local_increment_requires_waits():
     assert deletions(stage) == []
 
 
+async def paused(stage, value):
+    await patched(Namespace, TENANT, {"metadata": {"annotations": {PAUSE: value}}})(stage)
+
+
 async def test_nothing_is_deleted_while_paused():
     stage = await with_backups("nightly")
-    why = "by the namespace"
-    async with followed(stage, paused=lambda namespace, app: why if (namespace, app) == (TENANT, APP) else ""):
+    await paused(stage, "true")
+    async with followed(stage):
         await delete(stage, "nightly")
         await anyio.sleep(120)
         stage.later = timedelta(hours=30)
         await anyio.sleep(120)
         (event, *_) = await events(stage, "Paused")
-        assert "by the namespace" in event.message
+        assert f"the annotation {PAUSE} of Namespace {TENANT}" in event.message
         assert deletions(stage) == []
-        why = ""
+        await paused(stage, None)
         await gone(stage, Backup, "nightly")
     assert stage.archives() == set()
 
@@ -442,12 +447,12 @@ async def test_nothing_is_deleted_while_paused():
 async def test_a_pause_does_not_count_into_the_day():
     stage = await with_backups("nightly")
     await increment_on(stage, await archive_of(stage, "nightly"), "by-hand")
-    why = "paused"
-    async with followed(stage, paused=lambda *_: why):
+    await paused(stage, "true")
+    async with followed(stage):
         await delete(stage, "nightly")
         stage.later = timedelta(hours=30)
         await anyio.sleep(120)
-        why = ""
+        await paused(stage, None)
         stage.later += timedelta(hours=20)
         await anyio.sleep(120)
         assert await exists(stage, "nightly")
@@ -480,12 +485,9 @@ async def without_rows(stage):
 async def test_nor_while_somebody_holds_the_storage():
     stage = await with_backups("nightly")
     identity = (await stage.made("nightly")).spec.driver_metadata["clickhouse.backup/storage"]
-    namespace, lease = backup_locks.storage_lock(identity)
-
-    async def never(other: str) -> bool:
-        return False
-
-    assert await acquire(stage.kube, namespace, lease, "Purge/1", now=stage.now(), is_finished=never)
+    lock = storage_lock(identity)
+    body = {"metadata": {"name": lock.name}, "spec": {"holderIdentity": "Purge/1"}}
+    await stage.kube.create(Lease, body, lock.namespace)
     async with followed(stage):
         await delete(stage, "nightly")
         await anyio.sleep(600)

@@ -1,6 +1,5 @@
 """The deletion of a Backup's archives: one pass, from what decides over them to what has come of it."""
 
-import json
 import logging
 import random as randomness
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -11,9 +10,7 @@ from typing import Any
 
 from cozydrivers.api.backups import Backup, BackupClass
 from cozydrivers.api.core import Namespace
-from cozydrivers.controllers import backup_locks
 from cozydrivers.controllers.audits import application_of
-from cozydrivers.controllers.backup_locks import Place
 from cozydrivers.controllers.backup_writes import BackupWrites
 from cozydrivers.controllers.deletion import (
     ARCHIVE_FINALIZER,
@@ -26,18 +23,18 @@ from cozydrivers.controllers.deletion import (
     why_retained,
 )
 from cozydrivers.controllers.ledger import CLASS
+from cozydrivers.controllers.lock import lock, target_of, unlock
 from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target, binding, restore_target
+from cozydrivers.controllers.services import Services
 from cozydrivers.drivers.base import DeleteRun, Driver, Failed, Intent, Outcome, Patience, Running, Succeeded
 from cozydrivers.errors import Forbidden, Invalid, InvalidInput, NotFound, Unauthorized
-from cozydrivers.kube import KubeClient
+from cozydrivers.runtime.audit import AuditRecord, audit
 from cozydrivers.runtime.backoff import backoff
 from cozydrivers.runtime.cache import Caches
+from cozydrivers.runtime.locks import Lock, storage_lock
 
 Audit = Callable[[Mapping[str, Any]], None]
 """Writes a line of the audit log; raises where it can't, and then nothing is deleted."""
-
-Paused = Callable[[str, str], str]
-"""Why nothing may begin for an application, by namespace and name; empty where it may."""
 
 FIRST_WAIT, LONGEST_WAIT = 10.0, 3600.0
 """Seconds between two looks while something is in the way; see `backoff`."""
@@ -47,13 +44,8 @@ _log = logging.getLogger(__name__)
 
 
 def log_audit(line: Mapping[str, Any]) -> None:
-    """Write a line to the logger `cozydrivers.audit`, as JSON."""
-    logging.getLogger("cozydrivers.audit").info("%s", json.dumps(line, default=str))
-
-
-def never_paused(namespace: str, application: str) -> str:
-    """No pause."""
-    return ""
+    """Write a line to the audit log."""
+    audit(AuditRecord(**line))
 
 
 class Archives:
@@ -64,19 +56,16 @@ class Archives:
 
     def __init__(
         self,
-        kube: KubeClient,
+        services: Services,
         drivers: Sequence[Driver],
         writes: BackupWrites,
-        now: Callable[[], datetime],
-        *,
-        paused: Paused = never_paused,
-        audit: Audit = log_audit,
+        audit: Audit,
     ) -> None:
-        self._kube = kube
+        self._services = services
+        self._kube = services.kube
         self._drivers = drivers
         self._writes = writes
-        self._now = now
-        self._paused = paused
+        self._now = services.now
         self._audit = audit
         self._waits: dict[str, int] = {}
         self._paused_at: dict[str, datetime] = {}
@@ -105,7 +94,7 @@ class Archives:
             if retained := why_retained(await self._circumstances(backup, driver)):
                 await self._retain(backup, retained)
                 return None
-            if why := self._pausing(backup):
+            if why := self._pausing(backup, driver):
                 self._paused_at[backup.metadata.uid] = self._now()
                 await self._writes.event(backup, "Paused", f"its archives are not deleted now: {why}")
                 return PAUSED_LOOK
@@ -139,12 +128,12 @@ class Archives:
 
     async def _still_goes(self, backup: Backup, driver: Driver) -> bool:
         """Whether all still speaks for it: the look at the sidecars may have taken a while (I4)."""
-        if await self._is_terminating(backup.metadata.namespace) or self._pausing(backup):
+        if await self._is_terminating(backup.metadata.namespace) or self._pausing(backup, driver):
             return False
         return why_retained(await self._circumstances(backup, driver)) is None
 
-    def _pausing(self, backup: Backup) -> str:
-        return self._paused(backup.metadata.namespace, backup.spec.application_ref.name)
+    def _pausing(self, backup: Backup, driver: Driver) -> str:
+        return self._services.paused(backup.metadata.namespace, driver.application, backup.spec.application_ref.name)
 
     async def _is_terminating(self, name: str) -> bool:
         try:
@@ -178,8 +167,8 @@ class Archives:
     async def _drive(self, backup: Backup, driver: Driver) -> Outcome:
         """Under the application's lock; what can't be done now is waited for."""
         try:
-            target = await restore_target(self._kube, self._drivers, backup.metadata.namespace, backup, None)
-            async with self._holding(backup, [backup_locks.target_lock(target.application)]) as held:
+            target = await restore_target(Caches(self._kube), self._drivers, backup.metadata.namespace, backup, None)
+            async with self._holding(backup, [target_of(target.application)]) as held:
                 if not held:
                     return _in_the_way("TargetLocked", f"a job works on {backup.spec.application_ref.name}")
                 return await self._delete(backup, driver, target)
@@ -195,10 +184,10 @@ class Archives:
         outcome = await driver.delete(await self._run(backup, target))
         if not isinstance(outcome, Intent):
             return outcome
-        async with self._holding(backup, [backup_locks.storage_lock(name) for name in outcome.storages]) as held:
+        async with self._holding(backup, [storage_lock(name) for name in sorted(outcome.storages)]) as held:
             if not held:
                 return _in_the_way("StorageLocked", "somebody works on the same storage path")
-            if not await self._still_goes(backup, driver):
+            if not self._services.leading() or not await self._still_goes(backup, driver):
                 return Running("Deleting", "what decides over the archives has changed meanwhile", 0.2)
             self._announce(backup, outcome)
             run = replace(await self._run(backup, target), checkpoint=outcome.checkpoint, fresh=True)
@@ -208,14 +197,14 @@ class Archives:
         return outcome
 
     @asynccontextmanager
-    async def _holding(self, backup: Backup, places: Sequence[Place]) -> AsyncGenerator[bool, None]:
+    async def _holding(self, backup: Backup, locks: Sequence[Lock]) -> AsyncGenerator[bool, None]:
         """Hold locks, if they are free; a crash leaves them to the next pass over the same Backup."""
-        held = await backup_locks.take(self._kube, backup, places, self._now())
+        held = await lock(self._services.locks, backup, locks, self._now())
         try:
             yield held
         finally:
             if held:
-                await backup_locks.give_back(self._kube, backup, places)
+                await unlock(self._services.locks, backup, locks)
 
     async def _run(self, backup: Backup, target: Target) -> DeleteRun:
         metadata = backup.metadata

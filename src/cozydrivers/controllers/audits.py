@@ -104,7 +104,7 @@ class Audits:
     async def _run(self, backups: Sequence[Backup]) -> AuditRun | None:
         namespace = backups[0].metadata.namespace
         try:
-            target = await restore_target(self._kube, self._drivers, namespace, backups[0], None)
+            target = await restore_target(Caches(self._kube), self._drivers, namespace, backups[0], None)
         except (Absence, Refusal, NotOurs):
             return None
         metadata = target.application.metadata

@@ -7,12 +7,13 @@ from typing import Any, Self
 
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.core import Namespace
-from cozydrivers.controllers.archives import Archives, Audit, Paused, log_audit, never_paused
+from cozydrivers.controllers.archives import Archives, Audit, log_audit
 from cozydrivers.controllers.audits import Audits, application_of
 from cozydrivers.controllers.backup_writes import BackupWrites
 from cozydrivers.controllers.deletion import ARCHIVE_FINALIZER, REFERENCE_FINALIZERS
-from cozydrivers.controllers.job import utc_now
 from cozydrivers.controllers.ledger import CLASS
+from cozydrivers.controllers.services import Services, utc_now
+from cozydrivers.controllers.wiring import declare
 from cozydrivers.drivers.base import Driver
 from cozydrivers.errors import Conflict, InvalidInput
 from cozydrivers.kube import KubeClient
@@ -31,9 +32,9 @@ def reference_is_there() -> bool:
 class BackupController:
     """Follows Backups.
 
-    With `caches` of others, these fill the caches and open the drivers; without, `async with` does. `paused` says why
-    nothing may begin for an application, `reference_is_gone` whether nobody holds the Lease of Cozystack's own
-    controller, `audit` writes a line of the audit log. `now` is the wall clock.
+    A Manager gives it `services` to share, fills the caches and opens the drivers; else `async with` does.
+    `reference_is_gone` says whether nobody holds the Lease of Cozystack's own controller, `audit` writes a line of the
+    audit log. `now` is the wall clock.
     """
 
     def __init__(
@@ -41,32 +42,32 @@ class BackupController:
         kube: KubeClient,
         *,
         drivers: Sequence[Driver],
-        caches: Caches | None = None,
         now: Callable[[], datetime] = utc_now,
-        paused: Paused = never_paused,
+        services: Services | None = None,
         reference_is_gone: Callable[[], bool] = reference_is_there,
         audit: Audit = log_audit,
     ) -> None:
         self.drivers = drivers
-        self._own_caches = Caches(kube) if caches is None else None
+        self._is_alone = services is None
+        self.services = services or Services(kube, Caches(kube), now)
+        caches, now = self.services.caches, self.services.now
+        declare(caches, drivers)
         self._reference_is_gone = reference_is_gone
-        self._queue = WorkQueue()
+        self._queue = WorkQueue(name=Backup.resource.kind, metrics=self.services.metrics)
         self._stack = AsyncExitStack()
-        caches = caches or self._own_caches
-        assert caches is not None
         self._backups: Cache[Backup] = caches.of(Backup, selected=True)
         self._backups.subscribe(self._changed)
         caches.of(Namespace).subscribe(self._namespace_changed)
         self._writes = BackupWrites(kube, self._backups, now)
-        self._archives = Archives(kube, drivers, self._writes, now, paused=paused, audit=audit)
+        self._archives = Archives(self.services, drivers, self._writes, audit)
         self._audits = Audits(kube, drivers, self._backups, self._writes, now)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            if self._own_caches is not None:
+            if self._is_alone:
                 for driver in self.drivers:
                     await stack.enter_async_context(driver)
-                await stack.enter_async_context(self._own_caches)
+                await stack.enter_async_context(self.services.caches)
             self._stack = stack.pop_all()
         return self
 
@@ -80,7 +81,8 @@ class BackupController:
 
     async def run(self) -> None:
         """Work on all Backups until cancelled."""
-        await Controller(Backup.resource.kind, lambda key: self.reconcile(*key), self._queue).run()
+        name, metrics = Backup.resource.kind, self.services.metrics
+        await Controller(name, lambda key: self.reconcile(*key), self._queue, metrics=metrics).run()
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """One pass over one Backup: seconds until the next look, None when only a change of it matters."""

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
+from cozydrivers.controllers.deletion import ARCHIVE_FINALIZER
 from cozydrivers.controllers.ledger import FINALIZER
 from cozydrivers.controllers.status import ended
 from cozydrivers.errors import NotFound
@@ -22,7 +23,7 @@ _KINDS: Sequence[_Kind] = (BackupJob, RestoreJob, Backup)
 
 
 def locks_of(kube: KubeClient, caches: Caches) -> Locks:
-    """New locks, which pass on from a job that is gone, or at its end and cleaned up; from a Backup that is gone."""
+    """New locks, which pass on from what is gone, from a job at its end and cleaned up, from a Backup that stays."""
 
     async def finished(holder: Holder) -> bool:
         return await _is_finished(kube, caches, holder)
@@ -65,17 +66,23 @@ async def _is_finished(kube: KubeClient, caches: Caches, holder: Holder) -> bool
     found = await _find(kube, caches, kind, holder)
     if found is None:
         return True
-    return not isinstance(found, Backup) and ended(found.status) and FINALIZER not in found.metadata.finalizers
+    if isinstance(found, Backup):
+        return found.metadata.deletion_timestamp is None or ARCHIVE_FINALIZER not in found.metadata.finalizers
+    return ended(found.status) and FINALIZER not in found.metadata.finalizers
 
 
 async def _find(
     kube: KubeClient, caches: Caches, kind: _Kind, holder: Holder
 ) -> BackupJob | RestoreJob | Backup | None:
-    """The object of that UID; where its name is not known, among all of its namespace."""
+    """The object of that UID; where its name is not known, among all of its namespace.
+
+    A job may come from the cache: once at its end it stays there. A Backup is let go and may be taken up again.
+    """
     candidates: Sequence[BackupJob | RestoreJob | Backup]
     if holder.name:
         try:
-            candidates = [await caches.get(kind, holder.name, holder.namespace)]
+            get = kube.get if kind is Backup else caches.get
+            candidates = [await get(kind, holder.name, holder.namespace)]
         except NotFound:
             return None
     else:

@@ -44,6 +44,7 @@ class JobEnding(JobWiring[J], ABC, Generic[J]):
         if not isinstance(outcome, Succeeded):
             message = f"given up after {CLEANUP_LIMIT}: {outcome.message}"
             await self._writes.event(job, "CleanupAbandoned", message, warning=True)
+        await self._writes.tell(job, outcome)
         await self._let_go(await self._cleaned_up(job))
         return None
 
@@ -99,6 +100,7 @@ class JobEnding(JobWiring[J], ABC, Generic[J]):
             "created": created(job),
             "now": self.now(),
             "checkpoint": ledger_of(job).driver,
+            "timeout": target.timeout,
             "execution": target.execution,
             "render": target.render,
         }

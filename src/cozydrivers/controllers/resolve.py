@@ -20,7 +20,7 @@ EXECUTIONS = ("sidecar", "pod")
 Render = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-class Refusal(Exception):
+class Refusal(InvalidInput):
     """The job can't be done as it is written; it ends at once."""
 
 

@@ -126,7 +126,8 @@ class Run:
     """One job's situation. `now` is the wall clock; `fresh` says that the checkpoint was saved as an intent just now.
 
     `strategy` is the strategy's spec, rendered. `cluster_uid` is the UID of the namespace kube-system. `execution` is
-    `sidecar` or `pod`; in the latter case the driver renders, with more in reach of the templates, by `render`.
+    `sidecar` or `pod`; in the latter case the driver renders, with more in reach of the templates, by `render`, which
+    raises InvalidInput. `timeout` is the patience with the engine, in seconds.
     """
 
     kube: KubeClient = field(repr=False)
@@ -143,6 +144,7 @@ class Run:
     checkpoint: Checkpoint | None = None
     fresh: bool = False
     execution: str = "sidecar"
+    timeout: float = 3600.0
     render: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda more: {}, repr=False)
 
 

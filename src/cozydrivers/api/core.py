@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from cozydrivers.api.base import Condition, KubeObject, Model, Resource
+from cozydrivers.api.base import Condition, KubeObject, Model, Reference, Resource
 
 
 class NamespaceStatus(Model):
@@ -44,6 +44,12 @@ class EnvSource(Model):
     secret_key_ref: SecretKeyReference | None = None
 
 
+class EnvFrom(Model):
+    """What all keys of become environment variables."""
+
+    secret_ref: Reference | None = None
+
+
 class EnvVar(Model):
     """An environment variable; its value stays out of the repr, because it may be a password."""
 
@@ -58,12 +64,68 @@ class Container(Model):
     name: str = ""
     ports: list[ContainerPort] = Field(default_factory=list)
     env: list[EnvVar] = Field(default_factory=list)
+    env_from: list[EnvFrom] = Field(default_factory=list)
+
+
+class SecretSource(Model):
+    """A volume of a Secret's keys."""
+
+    secret_name: str = ""
+
+
+class Projection(Model):
+    """A part of a projected volume."""
+
+    secret: Reference | None = None
+
+
+class Projected(Model):
+    """A volume that is put together of several sources."""
+
+    sources: list[Projection] = Field(default_factory=list)
+
+
+class Volume(Model):
+    """A volume of a Pod, as far as it is a Secret's."""
+
+    secret: SecretSource | None = None
+    projected: Projected | None = None
 
 
 class PodSpec(Model):
     """Spec of a Pod."""
 
     containers: list[Container] = Field(default_factory=list)
+    init_containers: list[Container] = Field(default_factory=list)
+    volumes: list[Volume] = Field(default_factory=list)
+
+
+class Waiting(Model):
+    """Why a container does not run yet; `reason` such as ImagePullBackOff."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class Terminated(Model):
+    """How a container ended; `reason` such as Error or OOMKilled."""
+
+    reason: str = ""
+    exit_code: int = 0
+
+
+class ContainerState(Model):
+    """State of a container."""
+
+    waiting: Waiting | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(Model):
+    """Status of a container."""
+
+    name: str = ""
+    state: ContainerState = Field(default_factory=ContainerState)
 
 
 class PodStatus(Model):
@@ -72,6 +134,8 @@ class PodStatus(Model):
     phase: str = ""
     pod_ip: str = Field(default="", alias="podIP")
     conditions: list[Condition] = Field(default_factory=list)
+    container_statuses: list[ContainerStatus] = Field(default_factory=list)
+    init_container_statuses: list[ContainerStatus] = Field(default_factory=list)
 
 
 class Pod(KubeObject):

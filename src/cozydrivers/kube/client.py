@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 import anyio
 
 from cozydrivers.api.base import KubeObject
+from cozydrivers.api.core import Pod
 from cozydrivers.errors import Gone, InvalidInput
 from cozydrivers.kube.decode import WatchEvent, error_of, read_event, read_object, read_page
 from cozydrivers.kube.transport import Observer, Observing, Response, Stream, Transport, connect
@@ -186,6 +187,18 @@ class KubeClient:
         preconditions = _without_empty(uid=uid, resourceVersion=resource_version or "")
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
         await self._send("DELETE", kind, name, namespace, body={**body, "preconditions": preconditions})
+
+    async def pod_log(
+        self, name: str, namespace: str, *, container: str = "", tail_lines: int, limit_bytes: int
+    ) -> str:
+        """Read the last lines that a container has printed; `container` may be left out where there is only one.
+
+        Of these lines the server sends the first `limit_bytes`. A Pod without a node has an empty log; one whose
+        kubelet does not answer is NotFound or Unavailable (kube-apiserver 1.33).
+        """
+        query = _without_empty(container=container, tailLines=str(tail_lines), limitBytes=str(limit_bytes))
+        answer = await self._send("GET", Pod, name, namespace, query, subresource="log")
+        return answer.body.decode(errors="replace")
 
     async def _send(
         self,

@@ -61,6 +61,12 @@ def installation(application: str) -> str:
     return PREFIX + application
 
 
+def host(application: KubeObject, shard: int, replica: int) -> str:
+    """DNS name of a replica, as the operator's Service for it has it."""
+    name, namespace = installation(application.metadata.name), application.metadata.namespace
+    return f"chi-{name}-clickhouse-{shard}-{replica}.{namespace}.svc"
+
+
 def application_of(pod: KubeObject) -> str | None:
     """The application whose Pod it is."""
     name = pod.metadata.labels.get(CHI_LABEL, "")
@@ -95,12 +101,11 @@ def _port(container: Container) -> int:
 
 
 def _counted(application: KubeObject) -> list[Place]:
-    name, namespace = application.metadata.name, application.metadata.namespace
     return [
-        Place(shard, replica, pod, "", f"http://{pod}.{namespace}.svc:{PORT}", ready=True)
+        Place(shard, replica, name.split(".")[0], "", f"http://{name}:{PORT}", ready=True)
         for shard in range(shards_of(application))
         for replica in range(_count(application, "replicas", 2))
-        for pod in [f"chi-{installation(name)}-clickhouse-{shard}-{replica}"]
+        for name in [host(application, shard, replica)]
     ]
 
 

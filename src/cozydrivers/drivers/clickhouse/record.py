@@ -19,6 +19,7 @@ from cozydrivers.errors import InvalidInput
 
 PREFIX = "clickhouse.backup/"
 ARCHIVE = PREFIX + "archive."
+EXECUTION = PREFIX + "execution"
 STORAGE = PREFIX + "storage"
 SCHEMA = 1
 _MOST_DIGITS = 18
@@ -67,11 +68,31 @@ def write(entries: Sequence[Recorded], *, versions: str, storage: str, cluster: 
     return {PREFIX + key: value for key, value in metadata.items()}
 
 
+def write_pod(archives: Sequence[str], *, shards: int, storage: str, cluster: str) -> dict[str, str]:
+    """The record of a set that Pods made; without archives where the template does not take their names."""
+    metadata = {
+        "schema": str(SCHEMA),
+        "execution": "pod",
+        "shards": str(shards),
+        "storage": storage,
+        "cluster": cluster,
+        **{f"archive.{shard}": archive for shard, archive in enumerate(archives)},
+    }
+    return {PREFIX + key: value for key, value in metadata.items()}
+
+
 def read(metadata: Mapping[str, str], run: Run, application: str) -> list[Recorded]:
     """The archives of a set by shard; InvalidInput names the key that is missing or wrong."""
+    _check_form(metadata, "sidecar")
     found = _parse(metadata)
-    shards = len(found)
-    _check_names(found, shards, run, application)
+    _check_names([recorded.archive for recorded in found], run, application)
+    return found
+
+
+def _parse(metadata: Mapping[str, str]) -> list[Recorded]:
+    shards = _number(metadata, "shards")
+    found = [_one(metadata, shard) for shard in range(shards)]
+    _check_count(metadata, shards)
     return found
 
 
@@ -80,6 +101,9 @@ def summary(backup: Backup) -> Record | None:
     metadata = backup.spec.driver_metadata
     if not any(key.startswith(PREFIX) for key in metadata):
         return None
+    _check_schema(metadata)
+    if metadata.get(EXECUTION, "sidecar") != "sidecar":
+        raise InvalidInput(f"its {EXECUTION} is {metadata[EXECUTION]!r}: what a Pod has made is not known")
     archives = tuple(entry.archive for entry in _parse(metadata))
     storage = metadata.get(STORAGE, "")
     return Record(_text(metadata, "cluster"), (storage,) if storage else (), archives)
@@ -119,19 +143,48 @@ def _is_newer(metadata: Mapping[str, str]) -> bool:
     return schema.isdecimal() and len(schema) <= _MOST_DIGITS and int(schema) > SCHEMA
 
 
-def _parse(metadata: Mapping[str, str]) -> list[Recorded]:
+def read_pod(metadata: Mapping[str, str], run: Run, application: str) -> list[str]:
+    """The archives by shard of a set that Pods made; InvalidInput as above, and where none is recorded."""
+    _check_form(metadata, "pod")
+    shards = _number(metadata, "shards")
+    if not _archive_keys(metadata):
+        raise InvalidInput(
+            "the Backup records no archive, because the strategy's template did not use .Archive: it can't be restored"
+        )
+    found = [_text(metadata, f"archive.{shard}") for shard in range(shards)]
+    _check_count(metadata, shards)
+    _check_names(found, run, application)
+    return found
+
+
+def _check_form(metadata: Mapping[str, str], execution: str) -> None:
+    """Refuse what a newer version wrote, and what is restored in the other way only."""
+    _check_schema(metadata)
+    made = metadata.get(EXECUTION, "sidecar")
+    if made != execution:
+        raise InvalidInput(
+            f"the Backup was made with execution {made!r} ({EXECUTION}) and can't be restored with "
+            f"{execution!r}, which its strategy asks for (cozydrivers.cozystack.io/execution)"
+        )
+
+
+def _check_schema(metadata: Mapping[str, str]) -> None:
     if _number(metadata, "schema") > SCHEMA:
         raise InvalidInput(f"the Backup's {PREFIX}schema is {metadata[PREFIX + 'schema']}; this version reads {SCHEMA}")
-    shards = _number(metadata, "shards")
-    found = [_one(metadata, shard) for shard in range(shards)]
+
+
+def _check_count(metadata: Mapping[str, str], shards: int) -> None:
     extra = sorted(set(_archive_keys(metadata)) - {f"archive.{shard}" for shard in range(shards)})
-    if extra or not found:
+    if extra or not shards:
         raise InvalidInput(
             f"the Backup records {PREFIX}{extra[0]} beyond its {shards} shards"
             if extra
             else "the Backup records no archive"
         )
+<<<<<<< HEAD
     return found
+=======
+>>>>>>> f21e220 (The record of a set says how it was made, and is restored in no other way)
 
 
 def _archive_keys(metadata: Mapping[str, str]) -> list[str]:
@@ -166,14 +219,14 @@ def _one(metadata: Mapping[str, str], shard: int) -> Recorded:
     )
 
 
-def _check_names(found: Sequence[Recorded], shards: int, run: Run, application: str) -> None:
+def _check_names(archives: Sequence[str], run: Run, application: str) -> None:
     sets = set()
-    for recorded in found:
-        name = parse_archive_name(recorded.archive)
-        place = (recorded.shard, shards, hex_of(run.namespace_uid, 6))
+    for shard, archive in enumerate(archives):
+        name = parse_archive_name(archive)
+        place = (shard, len(archives), hex_of(run.namespace_uid, 6))
         if name is None or (name.shard, name.shards, name.namespace_hash) != place or not _is_of(name, application):
             raise InvalidInput(
-                f"{recorded.archive} is not an archive of ClickHouse {application}, shard {recorded.shard} of {shards}"
+                f"{archive} is not an archive of ClickHouse {application}, shard {shard} of {len(archives)}"
             )
         sets.add(name.set_name)
     if len(sets) > 1:

@@ -9,6 +9,7 @@ from chbackup import Client
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import KubeObject
+from cozydrivers.api.batch import Job
 from cozydrivers.api.core import Pod
 from cozydrivers.api.strategy import Altinity
 from cozydrivers.drivers.base import (
@@ -25,7 +26,7 @@ from cozydrivers.drivers.base import (
     Running,
     Watch,
 )
-from cozydrivers.drivers.clickhouse import auditing, backing_up, cleanup, deleting, record, restoring
+from cozydrivers.drivers.clickhouse import auditing, backing_up, cleanup, deleting, pod, pod_state, record, restoring
 from cozydrivers.drivers.clickhouse.access import Access, Connect, Missing
 from cozydrivers.drivers.clickhouse.look import Eyes, open_eyes
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, application_of
@@ -47,7 +48,10 @@ class ClickHouseDriver:
 
     application: type[KubeObject] = ClickHouse
     strategy: type[KubeObject] = Altinity
-    watches: Sequence[Watch] = (Watch(Pod, CHI_LABEL, application_of),)
+    watches: Sequence[Watch] = (
+        Watch(Pod, CHI_LABEL, application_of),
+        Watch(Job, pod_state.RUN, pod_state.application_of),
+    )
 
     def __init__(self, *, connect: Connect = Client, timeout: float = 6 * 3600.0) -> None:
         self.timeout = timeout
@@ -61,15 +65,15 @@ class ClickHouseDriver:
 
     async def backup(self, run: BackupRun) -> Outcome:
         """One step of a backup."""
-        return await self._step(run, backing_up.step)
+        return await self._step(run, backing_up.step, pod.backup)
 
     async def restore(self, run: RestoreRun) -> Outcome:
         """One step of a restore."""
-        return await self._step(run, restoring.step)
+        return await self._step(run, restoring.step, pod.restore)
 
     async def abort(self, run: Run) -> Outcome:
         """One step of giving a run up."""
-        return await self._step(run, cleanup.abort)
+        return await self._step(run, cleanup.abort, pod.abort)
 
     def record(self, backup: Backup) -> Record | None:
         """What a Backup records, None where this driver did not write it. Raises InvalidInput for what is damaged."""
@@ -77,7 +81,7 @@ class ClickHouseDriver:
 
     async def delete(self, run: DeleteRun) -> Outcome:
         """One step of deleting the archives of a Backup."""
-        return await self._step(run, deleting.step)
+        return await self._by_sidecars(run, deleting.step)
 
     async def audit(self, run: AuditRun) -> Mapping[str, Finding]:
         """Look for the archives of an application's Backups; one that can't be looked up now is left out."""
@@ -87,11 +91,27 @@ class ClickHouseDriver:
         except (Missing, TimeoutError):
             return {}
 
-    async def _step(self, run: AnyRun, step: Callable[[Eyes, AnyRun], Awaitable[Outcome]]) -> Outcome:
-        try:
-            with anyio.fail_after(STEP_TIMEOUT):
-                return await step(await open_eyes(run, self._access), run)
-        except Missing as missing:
-            return Running(missing.reason, missing.message, 5.0, patience=Patience.ABSENT)
-        except InvalidInput as error:
-            return Failed("Refused", str(error))
+    async def _step(
+        self,
+        run: AnyRun,
+        by_sidecars: Callable[[Eyes, AnyRun], Awaitable[Outcome]],
+        by_pods: Callable[[AnyRun], Awaitable[Outcome]],
+    ) -> Outcome:
+        return await (_timed(by_pods(run)) if pod_state.in_pods(run) else self._by_sidecars(run, by_sidecars))
+
+    async def _by_sidecars(self, run: AnyRun, step: Callable[[Eyes, AnyRun], Awaitable[Outcome]]) -> Outcome:
+        async def work() -> Outcome:
+            return await step(await open_eyes(run, self._access), run)
+
+        return await _timed(work())
+
+
+async def _timed(step: Awaitable[Outcome]) -> Outcome:
+    """A step in its time; what is absent is waited for, bad input is the end."""
+    try:
+        with anyio.fail_after(STEP_TIMEOUT):
+            return await step
+    except Missing as missing:
+        return Running(missing.reason, missing.message, 5.0, patience=Patience.ABSENT)
+    except InvalidInput as error:
+        return Failed("Refused", str(error))

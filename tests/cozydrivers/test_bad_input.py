@@ -266,7 +266,7 @@ BAD_BACKUPS = {
         (f"Altinity {STRATEGY}", "spec.template.spec.restartPolicy", ".Application.spec.nothing is missing"),
     ),
     "other execution": Bad(
-        annotated("execution", "shell"), (f"Altinity {STRATEGY}", "execution", "'shell'", "sidecar")
+        annotated("execution", "job"), (f"Altinity {STRATEGY}", "execution", "'job'", "sidecar, pod")
     ),
     "no duration": Bad(annotated("timeout", "soon"), (f"Altinity {STRATEGY}", "timeout", "'soon'", "90m")),
     "absurd duration": Bad(annotated("timeout", f"{'9' * 30}h"), (f"Altinity {STRATEGY}", "timeout", "9h")),

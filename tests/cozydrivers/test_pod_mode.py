@@ -25,7 +25,7 @@ from cozydrivers.api.core import Event, Pod, Secret
 from cozydrivers.api.strategy import Altinity
 from cozydrivers.controllers.ledger import CHECKPOINT
 from cozydrivers.drivers.base import BackupRun
-from cozydrivers.drivers.clickhouse.pod_decide import Create, Finish, Record, Sight, Start, decide, succeeded
+from cozydrivers.drivers.clickhouse.pod_decide import Create, End, Finish, Record, Sight, Start, decide, succeeded
 from cozydrivers.drivers.clickhouse.pod_log import redacted, tail, whole_lines
 from cozydrivers.drivers.clickhouse.pod_state import RUN, STARTED, Part, PodState, is_own, job_name
 from cozydrivers.testing.operators import PASSWORD, USERNAME
@@ -523,10 +523,29 @@ async def test_what_was_created_and_not_recorded_has_not_run():
         await stage.backup("nightly")
         tasks.start_soon(doomed.run)
         await fate.struck.wait()
+        await anyio.sleep(30)
         tasks.cancel_scope.cancel()
     assert fate.where.endswith("/jobs")
     assert await jobs(stage) != []
     assert staged.kubelet.ran == []
+
+
+async def test_a_template_that_changes_after_it_was_checked_is_checked_again():
+    async with Staged().backed_up() as (stage, kubelet):
+        kubelet.ran.clear()
+    fate = Fate(3)
+    doomed = Manager(fated_kube(stage, fate), drivers=[stage.driver()], now=stage.cluster.now)
+    async with anyio.create_task_group() as tasks:
+        job = await stage.restore("undo", "nightly")
+        tasks.start_soon(doomed.run)
+        await fate.struck.wait()
+        tasks.cancel_scope.cancel()
+    assert fate.where.endswith("/restorejobs/undo")
+    await patched(Altinity, STRATEGY, strategy_of("the newest on {{ .Host }}"))(stage)
+    async with stage.managed(), kubelet.running():
+        job = await stage.end_of(job)
+    assert_refused(stage, job, "spec.template", ".Archive")
+    assert kubelet.ran == []
 
 
 # What the log says (I9)
@@ -695,6 +714,16 @@ def test_whatever_is_seen_only_what_is_recorded_starts_and_only_what_never_was_i
         case Finish():
             assert all(job and succeeded(job) and is_own(job, RUN_UID) for job, _ in shards)
             assert all(job.metadata.uid == known for job, known in shards if job)
+
+
+def test_a_complete_job_without_a_pod_that_succeeded_is_no_success():
+    owner = {"uid": RUN_UID, "controller": True}
+    metadata = {"uid": "a", "labels": {RUN: RUN_UID}, "ownerReferences": [owner]}
+    job = Job.decode({"metadata": metadata, "status": {"conditions": [{"type": "Complete", "status": "True"}]}})
+    state = PodState(kind="pod-backup", parts=(Part(job_uid="a"),))
+    decision = decide(state, [Sight(0, "job-0", job)], RUN_UID)
+    assert isinstance(decision, End)
+    assert decision.reason == "EngineFailed"
 
 
 @given(st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", fullmatch=True), st.integers(0, 999))

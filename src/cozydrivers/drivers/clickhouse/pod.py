@@ -76,6 +76,7 @@ async def _step(run: Run, archives: Sequence[str]) -> Outcome:
     sights = await _observe(run, state)
     decision = decide(state, sights, run.uid)
     if isinstance(decision, Create):
+        state = _checked(run, state, archives)
         sights = await _create(run, _slots(run, state, archives), sights)
         decision = decide(state, sights, run.uid)
     match decision:
@@ -85,7 +86,7 @@ async def _step(run: Run, archives: Sequence[str]) -> Outcome:
             return _intent(state.model_copy(update={"parts": known}))
         case Start(jobs):
             await _start(run, jobs)
-            return Running("InProgress", f"{len(jobs)} Jobs started", 1.0)
+            return Running("InProgress", f"started {len(jobs)} of {len(sights)} Jobs", 1.0)
         case Wait(message):
             return Running("InProgress", message, poll_delay(_waited(run, sights)))
         case End(reason, message, failed):
@@ -109,7 +110,12 @@ async def _begin(run: Run, archives: Sequence[str]) -> Outcome:
     found = await find(run)
     parts = [Part(replica=_replica(found, shard, archives)) for shard in range(shards_of(run.application))]
     storage = next((place.storage for place in found if place.storage), "")
-    state = PodState(kind=kind_of(run), parts=tuple(parts), storage=storage)
+    state = PodState(kind=kind_of(run), parts=tuple(parts), named=True, storage=storage)
+    return _intent(_checked(run, state, archives))
+
+
+def _checked(run: Run, state: PodState, archives: Sequence[str]) -> PodState:
+    """The template may have changed since it was checked last: it is checked before anything is created from it."""
     slots = _slots(run, state, archives)
     pod_template.check(run, slots)
     named = pod_template.names_archive(run, slots)
@@ -117,7 +123,7 @@ async def _begin(run: Run, archives: Sequence[str]) -> Outcome:
         raise InvalidInput(
             "the strategy's spec.template does not use .Archive: it would not restore what was asked for"
         )
-    return _intent(state.model_copy(update={"named": named}))
+    return state.model_copy(update={"named": state.named and named})
 
 
 def _intent(state: PodState) -> Intent:

@@ -43,7 +43,7 @@ SOON = 0.1
 class Wire:
     """A process's connection: cut while `until` has not come; `before` and `after` delay a request and its answer.
 
-    A `blind` one has watches that tell nothing.
+    The watches of a `blind` one tell nothing, from then to their end.
     """
 
     def __init__(self, inner: Transport) -> None:
@@ -73,10 +73,15 @@ class Wire:
     @asynccontextmanager
     async def stream(self, *request: Any) -> AsyncGenerator[Stream, None]:
         self.check()
-        async with self._inner.stream(*request) as stream:
-            lines = (line async for line in stream.lines if not self.blind)
-            async with aclosing(lines):
-                yield Stream(stream.status, stream.headers, lines)
+        async with self._inner.stream(*request) as stream, aclosing(self._lines(stream)) as lines:
+            yield Stream(stream.status, stream.headers, lines)
+
+    async def _lines(self, stream: Stream) -> AsyncGenerator[bytes, None]:
+        blind = False
+        async for line in stream.lines:
+            blind = blind or self.blind
+            if not blind:
+                yield line
 
 
 class Process:

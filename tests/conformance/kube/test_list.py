@@ -1,11 +1,15 @@
 """Lists: selectors, pages, versions."""
 
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+
 import pytest
 from tests.conformance.kube.rig import Rig
 from tests.whole import whole
 
 from cozydrivers.api.backups import BackupJob, Plan
-from cozydrivers.api.core import ConfigMap
+from cozydrivers.api.coordination import Lease
+from cozydrivers.api.core import ConfigMap, Namespace
 from cozydrivers.errors import Invalid
 
 LABELS: dict[str, dict[str, str]] = {
@@ -93,6 +97,29 @@ async def test_one_of_all_namespaces_by_its_field(labelled: Rig):
     path, query = ConfigMap.resource.path(), {"fieldSelector": f"metadata.namespace={labelled.namespace}"}
     answer = await labelled.send("GET", path, **query)
     assert [item["metadata"]["name"] for item in answer.body["items"]] == list(LABELS)
+
+
+async def test_leases_of_one_name_in_all_namespaces(rig: Rig):
+    others = [await rig.kube.create(Namespace, {"metadata": {"generateName": "other-"}}) for _ in range(2)]
+    places = sorted([rig.namespace, *(other.metadata.name for other in others)])
+    name = f"elected-{rig.namespace}"
+    for place in places:
+        for each in (name, f"{name}-2"):
+            await rig.kube.create(Lease, {"metadata": {"name": each}, "spec": {"holderIdentity": place}}, place)
+    found = await rig.kube.list(Lease, field_selector=f"metadata.name={name}")
+    assert [(item.metadata.namespace, item.metadata.name) for item in found.items] == [(at, name) for at in places]
+    assert [item.spec.holder_identity for item in found.items] == places
+
+
+async def test_every_answer_says_when_it_was_given(labelled: Rig):
+    made = (await labelled.job()).metadata.creation_timestamp
+    assert made is not None
+    for path, status in ((ConfigMap.resource.path(labelled.namespace), 200), (f"{ConfigMap.resource.path()}/x", 404)):
+        answer = await labelled.send("GET", path)
+        given = parsedate_to_datetime(answer.headers["date"])
+        assert answer.status == status
+        assert answer.headers["date"].endswith(" GMT")
+        assert abs(given - made) < timedelta(seconds=10)
 
 
 async def test_items_of_a_list_know_their_kind_or_not(labelled: Rig):

@@ -7,6 +7,7 @@ import pytest
 from tests.conformance.kube.rig import Rig
 
 from cozydrivers.api.backups import BackupJob
+from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import ConfigMap, Namespace
 from cozydrivers.errors import Gone, Unavailable
 from cozydrivers.kube import WatchEvent
@@ -66,6 +67,34 @@ async def test_leaving_a_selector_is_a_deletion_and_entering_it_an_addition(rig:
     seen = await rig.events(ConfigMap, 3, version, "sel=on")
     assert [event.type for event in seen] == ["ADDED", "DELETED", "ADDED"]
     assert seen[1].object.metadata.labels == {"sel": "on"}
+
+
+async def test_leases_of_one_name_in_all_namespaces(rig: Rig):
+    version = await rig.version()
+    name = f"elected-{rig.namespace}"
+    other = (await rig.kube.create(Namespace, {"metadata": {"generateName": "other-"}})).metadata.name
+    for place in (rig.namespace, other):
+        for each in (f"{name}-2", name):
+            await rig.kube.create(Lease, {"metadata": {"name": each}, "spec": {"holderIdentity": "one"}}, place)
+    patch = {"spec": {"holderIdentity": ""}}
+    await rig.kube.merge_patch(Lease, name, patch, rig.namespace)
+    lease = await rig.kube.get(Lease, name, other)
+    await rig.kube.delete(Lease, name, other, uid=lease.metadata.uid)
+    seen: list[tuple[str, str, str]] = []
+    watch = rig.kube.watch(Lease, resource_version=version, field_selector=f"metadata.name={name}", timeout=20)
+    with anyio.fail_after(15):
+        async with aclosing(watch):
+            async for event in watch:
+                seen += [(event.type, event.object.metadata.namespace, event.object.spec.holder_identity)]
+                assert event.object.metadata.name == name
+                if len(seen) == 4:
+                    break
+    assert seen == [
+        ("ADDED", rig.namespace, "one"),
+        ("ADDED", other, "one"),
+        ("MODIFIED", rig.namespace, ""),
+        ("DELETED", other, "one"),
+    ]
 
 
 async def test_a_finalizer_shows_as_a_change_before_the_end(rig: Rig):

@@ -181,10 +181,6 @@ def _check_count(metadata: Mapping[str, str], shards: int) -> None:
             if extra
             else "the Backup records no archive"
         )
-<<<<<<< HEAD
-    return found
-=======
->>>>>>> f21e220 (The record of a set says how it was made, and is restored in no other way)
 
 
 def _archive_keys(metadata: Mapping[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from cozydrivers.testing._groups import groups
 from cozydrivers.testing._kinds import Kind
 from cozydrivers.testing._request import Answer
 
@@ -27,6 +28,8 @@ _VERSION = {
     "compiler": "gc",
     "platform": "linux/amd64",
 }
+_ADDRESS = {"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1:6443"}
+_CORE = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [_ADDRESS]}
 
 PAGE_NOT_FOUND = Answer(404, b"404 page not found\n", _TEXT)
 """The answer for a path that nothing is served at."""
@@ -38,6 +41,8 @@ def describe(path: str, kinds: Iterable[Kind]) -> Answer | None:
         return Answer(200, b"ok", _TEXT)
     if path == "/version":
         return Answer(200, json.dumps(_VERSION).encode())
+    if path in ("/api", "/apis"):
+        return Answer(200, json.dumps(_CORE if path == "/api" else groups(kinds)).encode())
     parts = path.strip("/").split("/")
     group_version = "/".join(parts[1:]) if parts[0] == "apis" else parts[-1]
     if parts[0] not in ("api", "apis") or len(parts) != (3 if parts[0] == "apis" else 2):

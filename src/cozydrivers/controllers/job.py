@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import anyio
+
 from cozydrivers.controllers.ending import JobEnding
 from cozydrivers.controllers.ledger import CHECKPOINT, FINALIZER, Ledger, NewerLedger, deadline, ledger_of
 from cozydrivers.controllers.lock import lock, unlock, wanted
@@ -42,13 +44,25 @@ class JobController(JobEnding[J]):
     async def run(self) -> None:
         """Work on all jobs until cancelled."""
         name, metrics = self.kind.resource.kind, self.services.metrics
-        await Controller(name, lambda key: self.reconcile(*key), self._queue, workers=WORKERS, metrics=metrics).run()
+        await Controller(name, self._turn, self._queue, workers=WORKERS, metrics=metrics).run()
 
-    async def reconcile(self, namespace: str, name: str) -> float | None:
-        """One pass over one job: seconds until the next look, None when only a change of it matters."""
-        job = self._jobs.get(Key(namespace, name))
-        if job is None:
-            return None
+    async def reconcile(self, namespace: str, name: str, uid: str = "") -> float | None:
+        """One pass over one job: seconds until the next look, None when only a change of it matters.
+
+        Passes over the same job wait for one another. A job that the caches do not show yet is read from the server
+        first; with `uid` also where they still show another one of that name. None where there is none. What is
+        raised is a trouble that passes, ApiError and what the driver raises: call again later.
+        """
+        key = Key(namespace, name)
+        await self._jobs.catch_up(key, uid)
+        return await self._turn(key)
+
+    async def _turn(self, key: Key) -> float | None:
+        async with self._turns.setdefault(key, anyio.Lock()):
+            job = self._jobs.get(key)
+            return None if job is None else await self._reconcile(job)
+
+    async def _reconcile(self, job: J) -> float | None:
         try:
             return await self._pass(job)
         except NotOurs:

@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Generic, Self
+from weakref import WeakValueDictionary
+
+import anyio
 
 from cozydrivers.api.backups import Backup, BackupClass, BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
@@ -44,6 +47,7 @@ class JobWiring(Generic[J]):
         self.caches = self.services.caches
         self.now = self.services.now
         self._queue = WorkQueue(name=self.kind.resource.kind, metrics=self.services.metrics)
+        self._turns: WeakValueDictionary[Key, anyio.Lock] = WeakValueDictionary()
         caches = declare(self.caches, drivers)
         self.job_caches: Sequence[Cache[Any]] = tuple(caches.values())
         self._jobs: Cache[J] = caches[self.kind]

@@ -1,12 +1,13 @@
 """What a process knows of the cluster: one cache per kind, shared by its controllers, read without waiting."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Generic, Self, TypeVar
 
 import anyio
 
 from cozydrivers.api.base import KubeObject
+from cozydrivers.errors import NotFound
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime.reflector import Reflector
 from cozydrivers.runtime.store import Indexer, Key, Listener, Store
@@ -26,6 +27,8 @@ class Cache(Generic[T]):
 
     def __init__(self, kube: KubeClient, kind: type[T], namespaces: Sequence[str], selector: str, label: str) -> None:
         self.kind = kind
+        self._kube = kube
+        self._selector = ",".join(filter(None, (selector, label)))
         self._listeners: list[Listener[T]] = []
         self._indexers: dict[str, Indexer[T]] = {OWNER: _owners}
         if label:
@@ -36,7 +39,7 @@ class Cache(Generic[T]):
                 kube,
                 kind,
                 namespace,
-                label_selector=",".join(filter(None, (selector, label))),
+                label_selector=self._selector,
                 on_change=self._changed,
                 indexers=self._indexers,
             )
@@ -70,6 +73,21 @@ class Cache(Generic[T]):
         """Return the object, None if there is none here."""
         store = self._store(key.namespace)
         return store.get(key) if store else None
+
+    async def catch_up(self, key: Key, uid: str = "") -> None:
+        """Read an object from the server that somebody has seen and the watch has not shown yet; ApiError.
+
+        It is read by a list of one, which leaves out what the selector does, and needs no right beyond the watch's.
+        """
+        store = self._store(key.namespace)
+        known = store.get(key) if store else None
+        if store is None or (known is not None and uid in ("", known.metadata.uid)):
+            return
+        place, only = key.namespace or None, f"metadata.name={key.name}"
+        with suppress(NotFound):
+            found = await self._kube.list(self.kind, place, label_selector=self._selector, field_selector=only)
+            for obj in found.items:
+                store.put(obj)
 
     def list(self, namespace: str | None = None) -> list[T]:
         """Return the objects of a namespace, or all."""

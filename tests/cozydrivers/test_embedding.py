@@ -14,6 +14,7 @@ from cozydrivers.controllers.ledger import FINALIZER
 from cozydrivers.controllers.services import Services
 from cozydrivers.drivers import base
 from cozydrivers.runtime.cache import Caches
+from cozydrivers.testing import FakeCluster
 
 pytestmark = pytest.mark.anyio
 Embedded = BackupJobController | RestoreJobController
@@ -128,6 +129,12 @@ async def test_a_job_that_does_not_exist_needs_no_other_look(stage):
     assert writes(stage) == []
 
 
+async def test_a_kind_that_is_not_served_has_no_jobs(stage):
+    kube = FakeCluster().kube()
+    async with BackupJobController(kube, drivers=[stage.driver()], now=stage.now) as controller:
+        assert await controller.reconcile(TENANT, "nightly") is None
+
+
 async def test_a_job_of_another_namespace_is_not_its_own(stage):
     async with embedded(stage, namespace="elsewhere") as controller:
         await stage.backup("nightly")
@@ -210,6 +217,17 @@ async def test_the_look_at_the_server_may_fail_as_any_other(stage):
         with pytest.raises(ApiError):
             await controller.reconcile(TENANT, "nightly")
         assert await controller.reconcile(TENANT, "nightly") is not None
+
+
+async def test_nothing_is_sent_while_it_does_not_lead(stage):
+    async with embedded(stage) as controller:
+        controller.services.leading = lambda: False
+        await stage.backup("nightly")
+        await controller.reconcile(TENANT, "nightly")
+        assert stage.touched() == []
+        controller.services.leading = lambda: True
+        await follow(controller, "nightly")
+    assert (await stage.backup_job("nightly")).status.phase == "Succeeded"
 
 
 async def test_both_kinds_of_job_share_one_set_of_caches(stage):

@@ -1,25 +1,27 @@
-"""A BackupJob, reconciled inside somebody else's program.
+"""BackupJobs and RestoreJobs, reconciled inside somebody else's program.
 
 `reconcile` does one pass over one job and says in how many seconds to call it again. Who calls it is up to the program
-around it: here, a loop in asyncio.
+around it: here, a loop in asyncio. `controller.run()` would follow all jobs by itself.
 """
 
 import asyncio
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
-from cozydrivers import BackupJobController, ClickHouseDriver, KubeClient
-from cozydrivers.api.backups import BackupClass, BackupJob
+from cozydrivers import BackupJobController, ClickHouseDriver, KubeClient, RestoreJobController
+from cozydrivers.api.backups import BackupClass, BackupJob, RestoreJob
 from cozydrivers.api.strategy import Altinity
 from cozydrivers.testing import FakeCluster
 from cozydrivers.testing.operators import Installation, Network
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TENANT = "tenant-user"
+Job = TypeVar("Job", BackupJob, RestoreJob)
 
 
-async def deploy(kube: KubeClient, network: Network) -> None:
+async def deploy(kube: KubeClient, network: Network) -> Installation:
     """A ClickHouse of two shards with rows, and the platform's strategy and BackupClass."""
     application = Installation(network, namespace=TENANT, name="my-clickhouse")
     await application.deploy(kube)
@@ -28,37 +30,42 @@ async def deploy(kube: KubeClient, network: Network) -> None:
     strategy, backup_class = yaml.safe_load_all((FIXTURES / "seed/clickhouse.yaml").read_text())
     await kube.create(Altinity, strategy)
     await kube.create(BackupClass, backup_class)
+    return application
 
 
-async def order(kube: KubeClient, name: str) -> None:
-    reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": "my-clickhouse"}
-    spec = {"applicationRef": reference, "backupClassName": "clickhouse-data-backup"}
-    await kube.create(BackupJob, {"metadata": {"name": name}, "spec": spec}, TENANT)
-
-
-async def follow(controller: BackupJobController, kube: KubeClient, name: str) -> BackupJob:
-    said = ""
-    while True:
-        again = await controller.reconcile(TENANT, name)
-        job = await kube.get(BackupJob, name, TENANT)
+async def follow(controller: BackupJobController | RestoreJobController, kube: KubeClient, job: Job) -> Job:
+    """Come back when told so, until nothing is left to do."""
+    said, metadata = "", job.metadata
+    again: float | None = 0.0
+    while again is not None:
+        await asyncio.sleep(again)
+        again = await controller.reconcile(TENANT, metadata.name, metadata.uid)
+        job = await kube.get(type(job), metadata.name, TENANT)
         now = f"{job.status.phase or 'new'}: {job.status.message}"
         if now != said:
-            print(f"BackupJob {name} {now}")
+            print(f"{job.resource.kind} {metadata.name} {now}")
             said = now
-        if job.status.phase in ("Succeeded", "Failed") and not job.metadata.finalizers:
-            return job
-        await asyncio.sleep(0.1 if again is None else again)
+    return job
 
 
 async def main() -> None:
     cluster, network = FakeCluster(crds=[FIXTURES / "crds"]), Network()
     kube = cluster.kube()  # on a real cluster: async with KubeClient.connect() as kube
-    await deploy(kube, network)
-    driver = ClickHouseDriver(connect=network.connect)  # on a real cluster: ClickHouseDriver()
-    async with BackupJobController(kube, drivers=[driver], now=cluster.now) as controller:
-        await order(kube, "nightly")
-        job = await follow(controller, kube, "nightly")
-    print(f"its Backup is {job.status.backup_ref.name if job.status.backup_ref else 'absent'}")
+    application = await deploy(kube, network)
+    drivers = [ClickHouseDriver(connect=network.connect)]  # on a real cluster: [ClickHouseDriver()]
+    backups = BackupJobController(kube, drivers=drivers, namespace=TENANT, now=cluster.now)
+    restores = RestoreJobController(kube, drivers=drivers, services=backups.services)
+    async with backups, restores:
+        reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": "my-clickhouse"}
+        spec = {"applicationRef": reference, "backupClassName": "clickhouse-data-backup"}
+        job = await kube.create(BackupJob, {"metadata": {"name": "nightly"}, "spec": spec}, TENANT)
+        job = await follow(backups, kube, job)
+        print(f"its Backup is {job.status.backup_ref.name if job.status.backup_ref else 'absent'}")
+        for sidecar in application.sidecars.values():
+            sidecar.tables.drop("shop.orders")
+        body = {"metadata": {"name": "back"}, "spec": {"backupRef": {"name": "nightly"}}}
+        await follow(restores, kube, await kube.create(RestoreJob, body, TENANT))
+    print(f"rows by shard: {[sidecar.tables.count('shop.orders') for sidecar in application.sidecars.values()]}")
 
 
 if __name__ == "__main__":

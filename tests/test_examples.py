@@ -10,7 +10,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SAYS = {
     "backup_one.py": "local archives: []",
-    "embed_controller.py": "its Backup is nightly",
+    "embed_controller.py": "rows by shard: [1000, 1000]",
+    "embed_in_kopf.py": "kopf's on the BackupJob: []",
     "fourth_driver.py": "BackupJob Succeeded: ",
     "plan_a_purge.py": "keep    shop-20261122        last 1 of 3",
     "purge_fleet.py": "freed ",

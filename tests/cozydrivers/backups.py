@@ -10,7 +10,7 @@ from tests.cozydrivers.stage import CLASS, TENANT, Stage
 
 from cozydrivers.api.backups import Backup, BackupClass
 from cozydrivers.api.coordination import Lease
-from cozydrivers.api.core import Event
+from cozydrivers.api.events import Event
 from cozydrivers.controllers.backup import BackupController
 from cozydrivers.errors import NotFound
 

@@ -43,7 +43,8 @@ async def backed_up(**installation: Any) -> Stage:
 
 async def held_locks(stage: Stage) -> list[str]:
     """The holders of locks that are not at their end."""
-    jobs = [*(await stage.kube.list(BackupJob)).items, *(await stage.kube.list(RestoreJob)).items]
+    jobs: list[BackupJob | RestoreJob] = [*(await stage.kube.list(BackupJob)).items]
+    jobs += (await stage.kube.list(RestoreJob)).items
     going_on = {job.metadata.uid for job in jobs if not ended(job.status) or job.metadata.finalizers}
     holders = [lease.spec.holder_identity for lease in (await stage.kube.list(Lease)).items]
     return [holder for holder in holders if holder.rpartition("/")[2] in going_on]

@@ -59,7 +59,7 @@ async def retained(stage, *words, kind="Warning"):
     await gone(stage, Backup, "nightly")
     (event,) = await events(stage, "ArchiveRetained")
     assert event.type == kind
-    assert all(word in event.message for word in words), event.message
+    assert all(word in event.note for word in words), event.note
     assert deletions(stage) == []
     assert await events(stage, "ArchiveDeleted") == []
 
@@ -437,7 +437,7 @@ async def test_nothing_is_deleted_while_paused():
         stage.later = timedelta(hours=30)
         await anyio.sleep(120)
         (event, *_) = await events(stage, "Paused")
-        assert f"the annotation {PAUSE} of Namespace {TENANT}" in event.message
+        assert f"the annotation {PAUSE} of Namespace {TENANT}" in event.note
         assert deletions(stage) == []
         await paused(stage, None)
         await gone(stage, Backup, "nightly")

@@ -425,11 +425,17 @@ async def test_other_kinds_hold_locks_until_they_are_gone(kind: type[RestoreJob 
         if kind is RestoreJob
         else {"applicationRef": reference, "strategyRef": reference, "takenAt": "2026-01-01T00:00:00Z"}
     )
-    one = await kube.create(kind, {"metadata": {"name": "one"}, "spec": spec}, "other")
+    metadata = {"name": "one", "finalizers": ["cozydrivers.cozystack.io/archive"] if kind is Backup else []}
+    one = await kube.create(kind, {"metadata": metadata, "spec": spec}, "other")
     two = await job(kube, "two")
+    if kind is Backup:  # it holds locks while it is deleted
+        await remove(kube, one)
     assert await lock_storage(jobs_locks(kube), one, "path", NOW)
     assert not await lock_storage(jobs_locks(kube), two, "path", NOW)
-    await remove(kube, one)
+    if kind is Backup:
+        await kube.merge_patch(kind, "one", {"metadata": {"finalizers": None}}, "other")
+    else:
+        await remove(kube, one)
     assert await lock_storage(jobs_locks(kube), two, "path", NOW)
 
 

@@ -21,7 +21,8 @@ from chbackup import parse_archive_name
 from cozydrivers import ClickHouseDriver, Manager
 from cozydrivers.api.backups import Backup, BackupJob
 from cozydrivers.api.batch import Job
-from cozydrivers.api.core import Event, Pod, Secret
+from cozydrivers.api.core import Pod, Secret
+from cozydrivers.api.events import Event
 from cozydrivers.api.strategy import Altinity
 from cozydrivers.controllers.ledger import CHECKPOINT
 from cozydrivers.drivers.base import BackupRun
@@ -95,7 +96,7 @@ def script_of(job: Job) -> str:
 
 async def events(stage: Stage) -> dict[str, str]:
     """The messages of all events, by reason."""
-    return {event.reason: event.message for event in (await stage.kube.list(Event, TENANT)).items}
+    return {event.reason: event.note for event in (await stage.kube.list(Event, TENANT)).items}
 
 
 # A backup

@@ -44,7 +44,7 @@ async def test_it_loses_the_finalizers_of_a_reference_that_is_gone():
         await gone(stage, Backup, "nightly")
     (event,) = await events(stage, "ArchiveRetained")
     assert event.type == "Normal"
-    assert "data in the store stays" in event.message
+    assert "data in the store stays" in event.note
     assert stage.touched() == []
 
 

@@ -7,10 +7,12 @@ from typing import Any, NoReturn, Protocol
 
 import anyio
 
+from cozydrivers.api.base import TypedReference
 from cozydrivers.controllers.backup import BackupController
 from cozydrivers.controllers.backupjob import BackupJobController
 from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.observed import observe
+from cozydrivers.controllers.plan import PlanController
 from cozydrivers.controllers.restorejob import RestoreJobController
 from cozydrivers.controllers.services import Services, is_paused, utc_now
 from cozydrivers.drivers.base import Driver
@@ -73,7 +75,8 @@ class Manager:
         backups = BackupController(
             kube, drivers=drivers, services=self._services, reference_is_gone=self._reference_is_gone
         )
-        self._controllers: list[_Runs] = [*jobs, backups]
+        plans = PlanController(kube, caches=self._caches, now=now, paused=self._paused, metrics=self._services.metrics)
+        self._controllers: list[_Runs] = [*jobs, backups, plans]
         observe(self._services.metrics, self._caches, [driver.application for driver in drivers])
 
     @property
@@ -119,6 +122,11 @@ class Manager:
 
     def _is_leading(self) -> bool:
         return self._elector is None or self._elector.leading
+
+    def _paused(self, namespace: str, application: TypedReference) -> str:
+        kinds = (driver.application for driver in self._drivers)
+        kind = next((kind for kind in kinds if kind.resource.kind == application.kind), None)
+        return self._services.paused(namespace, kind, application.name)
 
     def _reference_is_gone(self) -> bool:
         """Who leads holds the Leases of Cozystack's own controllers, too."""

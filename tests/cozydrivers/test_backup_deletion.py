@@ -486,8 +486,7 @@ async def test_nor_while_somebody_holds_the_storage():
     stage = await with_backups("nightly")
     identity = (await stage.made("nightly")).spec.driver_metadata["clickhouse.backup/storage"]
     lock = storage_lock(identity)
-    body = {"metadata": {"name": lock.name}, "spec": {"holderIdentity": "Purge/1"}}
-    await stage.kube.create(Lease, body, lock.namespace)
+    await stage.kube.merge_patch(Lease, lock.name, {"spec": {"holderIdentity": "Purge/1"}}, lock.namespace)
     async with followed(stage):
         await delete(stage, "nightly")
         await anyio.sleep(600)

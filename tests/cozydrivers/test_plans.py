@@ -12,8 +12,9 @@ from tests.cozydrivers.checks import assert_one_sentence
 from tests.cozydrivers.stage import APP, CLASS, FIXTURES, TENANT
 
 from cozydrivers.api.backups import Backup, BackupJob, Plan, RestoreJob
-from cozydrivers.api.base import Condition
-from cozydrivers.api.core import Event, Namespace
+from cozydrivers.api.base import Condition, TypedReference
+from cozydrivers.api.core import Namespace
+from cozydrivers.api.events import Event
 from cozydrivers.controllers.plan import PlanController
 from cozydrivers.controllers.planning import job_name
 from cozydrivers.runtime.cache import Caches
@@ -474,8 +475,8 @@ async def test_a_paused_plan_starts_nothing_and_goes_on_by_itself(timetable):
     asked: list[tuple[str, str]] = []
     reason = ["paused by an annotation of Namespace tenant-user"]
 
-    def paused(namespace: str, application: str) -> str:
-        asked.append((namespace, application))
+    def paused(namespace: str, application: TypedReference) -> str:
+        asked.append((namespace, application.name))
         return reason[0]
 
     await timetable.plan("often", "*/10 * * * *")

@@ -16,6 +16,7 @@ from tests.cozydrivers.checks import STRATEGY, assert_one_sentence, assert_refus
 from tests.cozydrivers.fate import Fate, FatedNetwork, fated_kube
 from tests.cozydrivers.kubelet import Kubelet
 from tests.cozydrivers.stage import APP, TENANT, Stage, condition, recorded
+from tests.whole import whole
 
 from chbackup import parse_archive_name
 from cozydrivers import ClickHouseDriver, Manager
@@ -115,7 +116,8 @@ async def test_a_backup_runs_the_template_once_for_every_shard_and_says_that_it_
     for thing in (job, made):
         assert (condition(thing, "Verified").status, condition(thing, "Verified").reason) == ("False", "PodEvidence")
     assert made.spec.driver_metadata["clickhouse.backup/execution"] == "pod"
-    assert made.raw["status"]["artifact"]["uri"].startswith(f"clickhouse-backup://{TENANT}/{APP}/cozy-")
+    assert made.status.artifact is not None
+    assert made.status.artifact.uri.startswith(f"clickhouse-backup://{TENANT}/{APP}/cozy-")
     assert made.spec.taken_at in {one.status.start_time for one in ran}
     assert stage.touched() == []
 
@@ -534,7 +536,7 @@ async def test_what_was_created_and_not_recorded_has_not_run():
 async def test_a_template_that_changes_after_it_was_checked_is_checked_again():
     async with Staged().backed_up() as (stage, kubelet):
         kubelet.ran.clear()
-    fate = Fate(3)
+    fate = Fate(5)
     doomed = Manager(fated_kube(stage, fate), drivers=[stage.driver()], now=stage.cluster.now)
     async with anyio.create_task_group() as tasks:
         job = await stage.restore("undo", "nightly")
@@ -576,7 +578,8 @@ async def test_no_value_of_a_secret_that_the_template_names_is_shown(form):
     staged.kubelet.log = f"begin\n{form}\n: the end of it"
     async with staged.working() as (stage, _):
         job = await stage.end_of(await stage.backup("nightly"))
-        said = f"{job.raw} {await events(stage)}"
+        shown = await stage.kube.get(whole(BackupJob), job.metadata.name, TENANT)
+        said = f"{shown.raw} {await events(stage)}"
     assert "***" in job.status.message
     assert "the end of it" in job.status.message
     for secret in (PASSWORD, *form.split("\n")):

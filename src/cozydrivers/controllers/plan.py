@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from cozydrivers.api.backups import Backup, BackupJob, Plan
-from cozydrivers.api.base import Condition
+from cozydrivers.api.base import Condition, TypedReference
 from cozydrivers.controllers.ledger import JOB_UID
 from cozydrivers.controllers.planning import (
     LAST_SLOT,
@@ -23,6 +23,7 @@ from cozydrivers.controllers.planning import (
 from cozydrivers.controllers.status import ended, with_conditions
 from cozydrivers.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from cozydrivers.kube import KubeClient
+from cozydrivers.metrics import Metrics
 from cozydrivers.runtime import Controller, EventRecorder, Key, WorkQueue
 from cozydrivers.runtime.cache import Caches
 
@@ -54,12 +55,14 @@ class PlanController:
         *,
         caches: Caches,
         now: Callable[[], datetime],
-        paused: Callable[[str, str], str] = lambda namespace, application: "",
+        paused: Callable[[str, TypedReference], str] = lambda namespace, application: "",
+        metrics: Metrics | None = None,
     ) -> None:
         self.kube = kube
         self.now = now
         self.paused = paused
-        self._queue = WorkQueue()
+        self._metrics = metrics or Metrics()
+        self._queue = WorkQueue(name=Plan.resource.kind, metrics=self._metrics)
         self._events = EventRecorder(kube, "cozydrivers")
         self._plans = caches.of(Plan, selected=True)
         self._jobs = caches.of(BackupJob, selected=True)
@@ -91,7 +94,8 @@ class PlanController:
 
     async def run(self) -> None:
         """Work on all Plans until cancelled."""
-        await Controller(Plan.resource.kind, lambda key: self.reconcile(*key), self._queue).run()
+        name = Plan.resource.kind
+        await Controller(name, lambda key: self.reconcile(*key), self._queue, metrics=self._metrics).run()
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """One pass over one Plan: seconds until the next look, at most a day; None when there is no such Plan."""
@@ -108,7 +112,7 @@ class PlanController:
     async def _pass(self, plan: Plan) -> timedelta:
         namespace = plan.metadata.namespace
         jobs = [job for job in self._jobs.owned_by(plan.metadata.uid) if job.metadata.namespace == namespace]
-        paused = self.paused(namespace, plan.spec.application_ref.name)
+        paused = self.paused(namespace, plan.spec.application_ref)
         kept = frozenset(job.metadata.uid for job in jobs if self._has_backup(job))
         verdict = decide(Sight(plan, jobs, kept, paused), self.now())
         if verdict.start is not None:

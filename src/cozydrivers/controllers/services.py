@@ -48,7 +48,7 @@ class Services:
     def __post_init__(self) -> None:
         self.locks = locks_of(self.kube, self.caches)
 
-    def paused(self, namespace: str, kind: type[KubeObject], application: str) -> str:
+    def paused(self, namespace: str, kind: type[KubeObject] | None, application: str) -> str:
         """Why nothing new may begin for an application, as a sentence; empty where it may.
 
         The annotation `cozydrivers.cozystack.io/pause` on the namespace, the application or this installation's Lease
@@ -56,7 +56,7 @@ class Services:
         """
         if problem := self.on_hold():
             return problem
-        holder = self._pausing(Namespace, "", namespace) or self._pausing(kind, namespace, application)
+        holder = self._pausing(Namespace, "", namespace) or (kind and self._pausing(kind, namespace, application))
         return f"paused by the annotation {PAUSE} of {holder}" if holder else ""
 
     def _pausing(self, kind: type[KubeObject], namespace: str, name: str) -> str:

@@ -77,11 +77,11 @@ def test_the_demo_prints_what_the_readme_shows():
 
 
 def rights():
-    """The pairs of the table of rights; the fake does not tell a subresource from its resource."""
+    """The pairs of the table of rights."""
     table = PAGES["cozydrivers.md"].partition("## Rights")[2].partition("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
     return {
-        (verb, resource.partition("/")[0] + ("" if group == "core" else f".{group}"))
+        (verb, resource + ("" if group == "core" else f".{group}"))
         for group, resources, verbs in (row for row in rows if len(row) == 3)
         for resource in resources.split(", ")
         for verb in verbs.split(", ")

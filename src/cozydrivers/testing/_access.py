@@ -24,7 +24,10 @@ _MASTERS = "system:masters"
 
 @dataclass
 class Access:
-    """Users by token, and what they may do: pairs of verb and resource (`plural.group`), where `*` is any."""
+    """Users by token, and what they may do: pairs of verb and resource, where `*` is any.
+
+    A resource is `plural.group`, a subresource `plural/status.group`.
+    """
 
     users: dict[str, str] = field(default_factory=dict)
     allowed: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
@@ -53,11 +56,12 @@ class Access:
         """Refuse what a user may not do."""
         resource, named = target.kind.resource, target.name
         verb = "watch" if watch else (_VERBS if named else _COLLECTION_VERBS).get(method, method.lower())
-        plural = qualified(resource.plural, resource.group)
+        name = resource.plural + (f"/{target.subresource}" if target.subresource else "")
+        plural = qualified(name, resource.group)
         if method == "OPTIONS" or self.may(user, verb, plural):
             return
         where = f'in the namespace "{target.namespace}"' if target.namespace else "at the cluster scope"
-        what = f'cannot {verb} resource "{resource.plural}" in API group "{resource.group}" {where}'
+        what = f'cannot {verb} resource "{name}" in API group "{resource.group}" {where}'
         raise forbidden(resource, named if verb != "create" else None, f'User "{user}" {what}')
 
     def review(self, path: str, user: str, body: bytes, time: str) -> dict[str, Any] | None:

@@ -73,11 +73,16 @@ def misfit(obj: Object, kind: Kind) -> str:
                 return f"json: cannot unmarshal {found} into Go struct field ObjectMeta.{field} of type string"
     if kind.custom:
         return ""
-    fields = {key: item for key, item in fields_of(obj).items() if item is not None}
-    for error in _schema.violations(fields, kind.schema):
+    for error in _schema.violations(_without_nulls(fields_of(obj)), kind.schema):
         if error.reason == "TypeInvalid":
             return f"json: cannot unmarshal a value into Go struct field {kind.resource.kind}.{error.field}"
     return _builtin.misfit(obj, kind)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _parse(request: Request) -> Object:

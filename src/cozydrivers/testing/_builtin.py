@@ -4,49 +4,19 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from cozydrivers.testing import _events
+from cozydrivers.testing._jobs import admitted_job, check_job, completed_job
 from cozydrivers.testing._kinds import Kind
+from cozydrivers.testing._pods import admitted_pod, check_pod, completed_pod
 from cozydrivers.testing._schema import is_date_time
 from cozydrivers.testing._status import FieldError, invalid_value
 from cozydrivers.testing._store import Object
 
 _MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 _MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
-_CONTAINER_DEFAULTS = {
-    "resources": {},
-    "terminationMessagePath": "/dev/termination-log",
-    "terminationMessagePolicy": "File",
-    "imagePullPolicy": "IfNotPresent",
-}
-_POD_DEFAULTS = {
-    "restartPolicy": "Always",
-    "terminationGracePeriodSeconds": 30,
-    "dnsPolicy": "ClusterFirst",
-    "securityContext": {},
-    "schedulerName": "default-scheduler",
-}
-_TOLERATION = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
-_POD_ADMISSION = {
-    "tolerations": [
-        {"key": "node.kubernetes.io/not-ready", **_TOLERATION},
-        {"key": "node.kubernetes.io/unreachable", **_TOLERATION},
-    ],
-    "priority": 0,
-    "preemptionPolicy": "PreemptLowerPriority",
-}
-_JOB_DEFAULTS = {
-    "parallelism": 1,
-    "completions": 1,
-    "backoffLimit": 6,
-    "manualSelector": False,
-    "completionMode": "NonIndexed",
-    "suspend": False,
-    "podReplacementPolicy": "TerminatingOrFailed",
-}
 
 
 def completed(obj: Object, kind: Kind) -> Object:
@@ -130,50 +100,6 @@ def _admitted_namespace(obj: Object) -> Object:
     return {**_namespace(obj), "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
 
 
-def _container(container: Mapping[str, Any]) -> dict[str, Any]:
-    ports = [{"protocol": "TCP", **port} for port in container.get("ports", ())]
-    return {**_CONTAINER_DEFAULTS, **container, **({"ports": ports} if ports else {})}
-
-
-def _pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_POD_DEFAULTS, **spec, "containers": [_container(item) for item in spec.get("containers", ())]}
-
-
-def _pod(obj: Object) -> Object:
-    spec = {"enableServiceLinks": True, **_pod_spec(obj.get("spec", {}))}
-    return {**obj, "spec": spec}
-
-
-def _admitted_pod(obj: Object) -> Object:
-    status = {"phase": "Pending", "qosClass": "BestEffort"}
-    return {**obj, "spec": {**_POD_ADMISSION, **obj["spec"]}, "status": status}
-
-
-def _job(obj: Object) -> Object:
-    spec = {**_JOB_DEFAULTS, **obj.get("spec", {})}
-    template = spec.get("template", {})
-    metadata = {"creationTimestamp": None, **template.get("metadata", {})}
-    spec["template"] = {**template, "metadata": metadata, "spec": _pod_spec(template.get("spec", {}))}
-    conditions = [{"lastProbeTime": None, **item} for item in obj.get("status", {}).get("conditions", ())]
-    return {
-        **obj,
-        "spec": spec,
-        "status": {**obj.get("status", {}), **({"conditions": conditions} if conditions else {})},
-    }
-
-
-def _admitted_job(obj: Object) -> Object:
-    uid, name = obj["metadata"]["uid"], obj["metadata"]["name"]
-    labels = {"controller-uid": uid, "job-name": name}
-    labels |= {f"batch.kubernetes.io/{key}": value for key, value in labels.items()}
-    template = obj["spec"]["template"]
-    metadata = {**template["metadata"], "labels": {**template["metadata"].get("labels", {}), **labels}}
-    selector = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
-    spec = {**obj["spec"], "selector": selector, "template": {**template, "metadata": metadata}}
-    own = {**obj["metadata"], "labels": {**obj["metadata"].get("labels", {}), **labels}}
-    return {**obj, "metadata": own, "spec": spec, "status": {}}
-
-
 def _check_secret(new: Object, old: Object | None) -> list[FieldError]:
     if old is None or new["type"] == old["type"]:
         return []
@@ -192,42 +118,22 @@ def _check_lease(new: Object, old: Object | None) -> list[FieldError]:
     return errors
 
 
-def _check_job(new: Object, old: Object | None) -> list[FieldError]:
-    errors = []
-    if old is not None and new["spec"]["template"] != old["spec"]["template"]:
-        errors.append(invalid_value("spec.template", '"object"', "field is immutable"))
-    status = new.get("status", {})
-    true = {item["type"] for item in status.get("conditions", ()) if item.get("status") == "True"}
-    if "Complete" in true and "completionTime" not in status:
-        message = "Required value: completionTime is required for Complete jobs"
-        errors.append(FieldError("Required", "status.completionTime", message))
-    if "Complete" in true and "SuccessCriteriaMet" not in true:
-        message = "Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition"
-        errors.append(FieldError("Invalid", "status.conditions", message))
-    if "Failed" in true and "FailureTarget" not in true:
-        message = "Invalid value: cannot set Failed=True condition without the FailureTarget=true condition"
-        errors.append(FieldError("Invalid", "status.conditions", message))
-    if true & {"Complete", "Failed"} and "startTime" not in status:
-        message = "Required value: startTime is required for finished job"
-        errors.append(FieldError("Required", "status.startTime", message))
-    return errors
-
-
 _COMPLETE: dict[str, Callable[[Object], Object]] = {
-    "Job": _job,
+    "Job": completed_job,
     "Namespace": _namespace,
-    "Pod": _pod,
+    "Pod": completed_pod,
     "Secret": _secret,
 }
 _ADMIT: dict[str, Callable[[Object], Object]] = {
     "Event": _events.admitted,
-    "Job": _admitted_job,
+    "Job": admitted_job,
     "Namespace": _admitted_namespace,
-    "Pod": _admitted_pod,
+    "Pod": admitted_pod,
 }
 _CHECK: dict[str, Callable[[Object, Object | None], list[FieldError]]] = {
     "Event": _events.violations,
-    "Job": _check_job,
+    "Job": check_job,
     "Lease": _check_lease,
+    "Pod": check_pod,
     "Secret": _check_secret,
 }

@@ -1,28 +1,46 @@
 """Deletion: preconditions, finalizers, propagation and grace."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from cozydrivers.testing._jobs import ORPHANING
 from cozydrivers.testing._kinds import Kind
 from cozydrivers.testing._request import Request
-from cozydrivers.testing._status import FieldError, bad_request, conflict, identity, not_found, options_invalid
+from cozydrivers.testing._status import (
+    FieldError,
+    bad_request,
+    conflict,
+    forbidden,
+    identity,
+    not_found,
+    options_invalid,
+)
 from cozydrivers.testing._store import Object, Store, with_metadata
 from cozydrivers.testing._writes import shown
 
 _FINALIZERS = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 _GRACE = 30
+_LASTING = ("default", "kube-system", "kube-public")
 
 
-def delete(store: Store, request: Request) -> Object:
+Admit = Callable[[Request], None]
+"""Refuses what a webhook would have to admit."""
+
+
+def delete(store: Store, request: Request, admit: Admit) -> Object:
     """DELETE of one object: answers a Status when it is gone, else the object that is being deleted."""
     options = _options(request)
     target = request.target
+    if request.kind.resource.kind == "Namespace" and target.name in _LASTING:
+        raise forbidden(request.kind.resource, target.name, "this namespace may not be deleted")
     obj = store.get(request.kind.storage, target.namespace, target.name)
     if obj is None or target.subresource:
         raise not_found(request.kind.resource, target.name)
     _check_preconditions(request.kind, obj, options.get("preconditions") or {})
+    admit(request)
     remaining = _marked(obj, request, options)
     if remaining == obj:
         return shown(request.kind, obj)
@@ -38,12 +56,18 @@ def delete(store: Store, request: Request) -> Object:
     return _success(request.kind, obj)
 
 
-def delete_all(store: Store, request: Request, objects: list[Object]) -> None:
+def delete_all(store: Store, request: Request, admit: Admit, objects: list[Object]) -> None:
     """DELETE of a collection."""
     for obj in objects:
         metadata = obj["metadata"]
         target = replace(request.target, namespace=metadata.get("namespace", ""), name=metadata["name"])
-        delete(store, replace(request, target=target))
+        delete(store, replace(request, target=target), admit)
+
+
+def warnings(request: Request) -> list[str]:
+    """Warn of what a deletion leaves behind."""
+    silent = request.kind.resource.kind != "Job" or _options(request).get("propagationPolicy")
+    return [] if silent else [ORPHANING]
 
 
 def _options(request: Request) -> dict[str, Any]:
@@ -81,7 +105,8 @@ def _check_preconditions(kind: Kind, obj: Object, wanted: dict[str, str]) -> Non
 def _marked(obj: Object, request: Request, options: dict[str, Any]) -> Object | None:
     """Compute what a deletion leaves: the object marked, or None when nothing holds it."""
     metadata, kind = obj["metadata"], request.kind.resource.kind
-    added = _FINALIZERS.get(options.get("propagationPolicy", ""), "")
+    default = "Orphan" if kind == "Job" else ""
+    added = _FINALIZERS.get(options.get("propagationPolicy") or default, "")
     finalizers = [name for name in metadata.get("finalizers") or () if name not in _FINALIZERS.values()]
     finalizers += [added] if added else []
     if kind == "Namespace":
@@ -112,10 +137,9 @@ def _grace(obj: Object, options: dict[str, Any]) -> int:
 
 
 def _leaving(obj: Object, time: str) -> Object | None:
-    if not obj.get("spec", {}).get("finalizers"):
-        return None
     if "deletionTimestamp" in obj["metadata"]:
-        return obj
+        held = obj["metadata"].get("finalizers") or obj["spec"].get("finalizers")
+        return obj if held else None
     return {**with_metadata(obj, deletionTimestamp=time), "status": {**obj.get("status", {}), "phase": "Terminating"}}
 
 

@@ -1,8 +1,10 @@
 """The kinds that a fake cluster serves: some built-in ones, and those of CustomResourceDefinitions."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,24 @@ class Kind:
         return self.selectable | {"metadata.name", "metadata.namespace"}
 
 
+@cache
+def _job_schema(name: str) -> Schema:
+    """Read a schema of what a Job is made of, as /openapi/v3 of kube-apiserver 1.33.4 has it."""
+    text = resources.files("cozydrivers.testing").joinpath("job_spec.json").read_text(encoding="utf-8")
+    schemas: dict[str, Any] = json.loads(text)
+    schemas["PodSpec"]["properties"]["containers"][ALWAYS_THERE] = True
+    schema: Schema = _resolved({"$ref": name}, schemas)
+    return schema
+
+
+def _resolved(schema: Any, schemas: Mapping[str, Any]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _resolved(schemas[schema["$ref"]], schemas)
+    return {key: _resolved(value, schemas) for key, value in schema.items()}
+
+
 def _kind(group: str, kind: str, plural: str, schema: Schema, **options: Any) -> Kind:
     status = options.pop("status", False)
     namespaced = options.pop("namespaced", True)
@@ -68,22 +88,15 @@ _REFERENCE = {
     ),
     "x-kubernetes-map-type": "atomic",
 }
-_ENV = {**_KEYED, "x-kubernetes-list-map-keys": ["name"], "items": _ANYTHING}
-_PORTS = {**_KEYED, "x-kubernetes-list-map-keys": ["containerPort", "protocol"], "items": _ANYTHING}
-_CONTAINER = {**_ANYTHING, "properties": {"env": _ENV, "ports": _PORTS}}
-_CONTAINERS = {**_KEYED, ALWAYS_THERE: True, "x-kubernetes-list-map-keys": ["name"], "items": _CONTAINER}
-_POD_CONDITIONS = {**_KEYED, "x-kubernetes-list-map-keys": ["type"], "items": _ANYTHING}
-_POD_SPEC = {**_ANYTHING, "properties": {"containers": _CONTAINERS}}
-_POD_STATUS = {**_ANYTHING, "properties": {"conditions": _POD_CONDITIONS}}
-_TEMPLATE = {**_ANYTHING, "properties": {"spec": _POD_SPEC}}
-_JOB_SPEC = {**_ANYTHING, "properties": {"template": _TEMPLATE}}
+_CONDITIONS = {**_KEYED, "x-kubernetes-list-map-keys": ["type"], "items": _ANYTHING}
+_POD_STATUS = {**_ANYTHING, "properties": {"conditions": _CONDITIONS}}
 _SOURCE = _fields(component=_TEXT, host=_TEXT)
 _SERIES = _fields(count=_NUMBER, lastObservedTime=_MICRO_TIME)
 
 BUILT_IN = (
     _kind("", "Namespace", "namespaces", _fields(spec=_ANYTHING, status=_ANYTHING), namespaced=False, status=True,
           selectable=frozenset({"status.phase"})),
-    _kind("", "Pod", "pods", _fields(spec=_POD_SPEC, status=_POD_STATUS), status=True, generation=True,
+    _kind("", "Pod", "pods", _fields(spec=_job_schema("PodSpec"), status=_POD_STATUS), status=True, generation=True,
           selectable=frozenset({"spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"})),
     _kind("", "Secret", "secrets", _fields(data=_TEXTS, stringData=_TEXTS, type=_TEXT, immutable=_FLAG),
           selectable=frozenset({"type"})),
@@ -106,7 +119,7 @@ BUILT_IN = (
     _kind("coordination.k8s.io", "Lease", "leases", _fields(spec=_fields(
         holderIdentity=_TEXT, leaseDurationSeconds=_NUMBER, acquireTime=_MICRO_TIME, renewTime=_MICRO_TIME,
         leaseTransitions=_NUMBER, strategy=_TEXT, preferredHolder=_TEXT)), unconditional=False),
-    _kind("batch", "Job", "jobs", _fields(spec=_JOB_SPEC, status=_ANYTHING), status=True, generation=True,
+    _kind("batch", "Job", "jobs", _fields(spec=_job_schema("JobSpec"), status=_ANYTHING), status=True, generation=True,
           selectable=frozenset({"status.successful"})),
 )  # fmt: skip
 

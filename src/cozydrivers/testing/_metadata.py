@@ -42,12 +42,12 @@ _LABEL_RULE = (
     "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
     f"'{_LABEL}')"
 )
-NAME_PART_RULE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+_NAME_PART = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_NAME_PART_RULE = (
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    f"(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_NAME_PART}')"
 )
-QUALIFIED = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_STANDARD_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
 _LARGEST_ANNOTATIONS = 256 * 1024
 
 
@@ -56,13 +56,16 @@ def ordered(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {key: metadata[key] for key in KNOWN if metadata.get(key) not in (None, {}, [], "")}
 
 
-def violations(metadata: Mapping[str, Any], kind: Kind) -> list[FieldError]:
-    """Check the metadata of an object that is created or replaced."""
+def violations(metadata: Mapping[str, Any], kind: Kind, *, update: bool) -> list[FieldError]:
+    """Check the metadata of an object that is created or replaced.
+
+    The server looks at it several times, so the causes of an update come several times (kube-apiserver 1.33).
+    """
+    looks = 1 if not update else 3 if kind.custom else 4
     return [
         *_name(metadata, kind),
-        *_labels(metadata),
-        *_annotations(metadata),
-        *_finalizers(metadata),
+        *[*_labels(metadata), *_annotations(metadata)] * looks,
+        *list(_finalizers(metadata, kind)) * (2 if update and not kind.custom else 1),
         *_owners(metadata),
     ]
 
@@ -83,28 +86,59 @@ def _name(metadata: Mapping[str, Any], kind: Kind) -> Iterator[FieldError]:
 
 def _labels(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     for key, value in (metadata.get("labels") or {}).items():
-        if not QUALIFIED.fullmatch(key):
-            yield invalid_value("metadata.labels", json.dumps(key), NAME_PART_RULE)
+        yield from _keys("metadata.labels", key, key)
         if len(value) > 63:
             yield invalid_value("metadata.labels", json.dumps(value), "must be no more than 63 characters")
-        elif not re.fullmatch(_LABEL, value):
+        if not re.fullmatch(_LABEL, value):
             yield invalid_value("metadata.labels", json.dumps(value), _LABEL_RULE)
+
+
+def _keys(field: str, key: str, name: str) -> Iterator[FieldError]:
+    """Check a qualified name, with or without the prefix of a domain; `key` is how the client wrote it."""
+    shown, (prefix, slash, last) = json.dumps(key), name.rpartition("/")
+    if "/" in prefix:
+        rule = f"a qualified name {_NAME_PART_RULE} with an optional DNS subdomain prefix and '/'"
+        yield invalid_value(field, shown, f"{rule} (e.g. 'example.com/MyName')")
+        return
+    if slash and not prefix:
+        yield invalid_value(field, shown, "prefix part must be non-empty")
+    elif len(prefix) > 253:
+        yield invalid_value(field, shown, "prefix part must be no more than 253 characters")
+    elif prefix and not re.fullmatch(_SUBDOMAIN, prefix):
+        yield invalid_value(field, shown, f"prefix part {_SUBDOMAIN_RULE}")
+    if not last:
+        yield invalid_value(field, shown, "name part must be non-empty")
+    elif len(last) > 63:
+        yield invalid_value(field, shown, "name part must be no more than 63 characters")
+    if not re.fullmatch(_NAME_PART, last):
+        yield invalid_value(field, shown, f"name part {_NAME_PART_RULE}")
 
 
 def _annotations(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     annotations = metadata.get("annotations") or {}
     for key in annotations:
-        if not QUALIFIED.fullmatch(key.lower()):
-            yield invalid_value("metadata.annotations", json.dumps(key), NAME_PART_RULE)
+        yield from _keys("metadata.annotations", key, key.lower())
     if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > _LARGEST_ANNOTATIONS:
         message = f"Too long: may not be more than {_LARGEST_ANNOTATIONS} bytes"
         yield FieldError("TooLong", "metadata.annotations", message)
 
 
-def _finalizers(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
-    for name in metadata.get("finalizers") or ():
-        if not QUALIFIED.fullmatch(name):
-            yield invalid_value("metadata.finalizers", json.dumps(name), NAME_PART_RULE)
+def _finalizers(metadata: Mapping[str, Any], kind: Kind) -> Iterator[FieldError]:
+    for i, name in enumerate(metadata.get("finalizers") or ()):
+        yield from _keys("metadata.finalizers", name, name)
+        if not kind.custom and "/" not in name and name not in _STANDARD_FINALIZERS:
+            why = "name is neither a standard finalizer name nor is it fully qualified"
+            yield invalid_value(f"metadata.finalizers[{i}]", json.dumps(name), why)
+
+
+def finalizer_warnings(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+    """Warn of finalizers without a domain that come to a custom resource."""
+    advice = "prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+    return [
+        f"metadata.finalizers: {json.dumps(name)}: {advice}"
+        for name in new.get("finalizers") or ()
+        if "/" not in name and name not in (*_STANDARD_FINALIZERS, *(old.get("finalizers") or ()))
+    ]
 
 
 def _owners(metadata: Mapping[str, Any]) -> Iterator[FieldError]:

@@ -34,7 +34,7 @@ def matcher(request: Request) -> Matcher:
     """Build the test that an object of a list or watch must pass: namespace, labels, fields."""
     namespace = request.target.namespace
     labels = label_matcher(request.query.get("labelSelector", ""))
-    fields = field_matcher(request.query.get("fieldSelector", ""), request.kind.fields)
+    fields = field_matcher(request.query.get("fieldSelector", ""), request.kind)
 
     def matches(obj: Mapping[str, Any]) -> bool:
         here = not namespace or obj["metadata"].get("namespace", "") == namespace
@@ -50,12 +50,12 @@ def selected(store: Store, request: Request, version: int | None = None) -> list
     return [obj for obj in objects if matches(obj)]
 
 
-def list_objects(store: Store, request: Request) -> Object:
-    """GET of a collection."""
-    version, start = _position(store, request)
+def list_objects(store: Store, request: Request, lag: float) -> Object:
+    """GET of a collection; `lag` is by how many seconds the cache is late, from which lists by version come."""
+    version, start = _position(store, request, lag)
     everything = selected(store, request, version if version < store.version else None)
     left = [obj for obj in everything if _place(obj, request) >= start]
-    limit = int(request.query.get("limit") or 0)
+    limit = _limit(request)
     page = left[:limit] if limit else left
     metadata: dict[str, Any] = {"resourceVersion": str(version)}
     if len(page) < len(left):
@@ -63,6 +63,16 @@ def list_objects(store: Store, request: Request) -> Object:
         if not (request.query.get("labelSelector") or request.query.get("fieldSelector")):
             metadata["remainingItemCount"] = len(left) - len(page)
     return _as_list(request, page, metadata)
+
+
+def _limit(request: Request) -> int:
+    """How many objects to show, 0 for all: with `resourceVersion=0` the limit has no effect (kube-apiserver 1.33)."""
+    text = request.query.get("limit") or "0"
+    try:
+        limit = max(int(text), 0)
+    except ValueError:
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    return 0 if request.query.get("resourceVersion") == "0" and not request.query.get("continue") else limit
 
 
 def as_list(request: Request, objects: list[Object], version: int) -> Object:
@@ -88,31 +98,40 @@ def _as_list(request: Request, objects: list[Object], metadata: dict[str, Any]) 
     }
 
 
-def _position(store: Store, request: Request) -> tuple[int, str]:
+def _position(store: Store, request: Request, lag: float) -> tuple[int, str]:
     """Find the version to list and the key to start from."""
     token = request.query.get("continue")
     if token:
+        if request.query.get("resourceVersion", "0") != "0":
+            raise bad_request("specifying resource version is not allowed when using continue")
         version, start = _parse_token(token)
         if version < 0:
             return store.version, start
         if version < store.compacted:
             raise expired(_CONTINUE_EXPIRED, metadata={"continue": _token(-1, start.rstrip("\0"))})
         return version, start
-    return _asked_version(store, request), ""
+    return _asked_version(store, request, lag), ""
 
 
-def _asked_version(store: Store, request: Request) -> int:
-    if request.query.get("resourceVersionMatch") and not request.query.get("resourceVersion"):
-        why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-        raise options_invalid("ListOptions", FieldError("Forbidden", "resourceVersionMatch", why))
-    asked = parse_version(request.query.get("resourceVersion"), 400)
+def _asked_version(store: Store, request: Request, lag: float) -> int:
+    text, match = request.query.get("resourceVersion"), request.query.get("resourceVersionMatch")
+    if match and not text:
+        raise _match_forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match == "Exact" and text == "0":
+        raise _match_forbidden('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+    asked = parse_version(text, 400)
     if asked > store.version:
         raise _too_large(asked, store.version)
-    if request.query.get("resourceVersionMatch") != "Exact":
-        return store.version
+    # A limit makes a version exact, unless it is said to be the oldest that will do (kube-apiserver 1.33).
+    if not (asked and (match == "Exact" or (not match and _limit(request)))):
+        return max(asked, store.version_before(lag)) if text else store.version
     if asked < store.compacted:
         raise expired(_EXACT_EXPIRED)
     return asked
+
+
+def _match_forbidden(why: str) -> Failure:
+    return options_invalid("ListOptions", FieldError("Forbidden", "resourceVersionMatch", f"Forbidden: {why}"))
 
 
 def parse_version(text: str | None, code: int) -> int:

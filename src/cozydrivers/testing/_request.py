@@ -10,6 +10,10 @@ from cozydrivers.testing._kinds import Kind
 Headers = list[tuple[str, str]]
 
 
+class Unreachable(Exception):
+    """There is no answer, or it broke off; what was asked may have been done."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A whole answer."""

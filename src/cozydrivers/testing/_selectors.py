@@ -1,9 +1,10 @@
 """Label and field selectors."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from cozydrivers.testing._kinds import Kind
 from cozydrivers.testing._status import bad_request
 
 Matcher = Callable[[Mapping[str, Any]], bool]
@@ -28,13 +29,19 @@ def label_matcher(selector: str) -> Matcher:
     return lambda obj: all(fulfilled(obj["metadata"].get("labels") or {}) for fulfilled in requirements)
 
 
-def field_matcher(selector: str, supported: Collection[str]) -> Matcher:
+def field_matcher(selector: str, kind: Kind) -> Matcher:
     """Parse a field selector: `a=b`, `a==b`, `a!=b`, joined by commas; an unsupported field is refused."""
     terms = [_field_term(term) for term in selector.split(",") if term]
     for field, _, _ in terms:
-        if field not in supported:
-            raise bad_request(f"field label not supported: {field}")
+        if field not in kind.fields:
+            raise bad_request(_unsupported(field, kind))
     return lambda obj: all((_text(value_at(obj, field)) == wanted) is equal for field, equal, wanted in terms)
+
+
+def _unsupported(field: str, kind: Kind) -> str:
+    if kind.custom or kind.selectable:
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def value_at(obj: Mapping[str, Any], field: str) -> Any:

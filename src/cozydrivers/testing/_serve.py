@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -11,8 +11,7 @@ import anyio
 
 from cozydrivers.errors import ClusterUnreachable
 from cozydrivers.kube.transport import Response, Stream
-from cozydrivers.testing._faults import Unreachable
-from cozydrivers.testing._request import Headers
+from cozydrivers.testing._request import Headers, Unreachable
 
 Body = bytes | AsyncGenerator[bytes, None]
 Handler = Callable[[str, str, Mapping[str, str], Mapping[str, str], bytes], Awaitable[tuple[int, Headers, Body]]]
@@ -38,10 +37,14 @@ class InProcess:
     async def stream(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], timeout: float
     ) -> AsyncGenerator[Stream, None]:
-        """Open a watch."""
+        """Open a watch; `timeout` is for all of it."""
+        deadline = anyio.current_time() + timeout
         status, answered, answer = await self._handle(method, path, query, headers, b"", timeout)
-        async with aclosing(_once(answer) if isinstance(answer, bytes) else answer) as lines:
-            yield Stream(status, _lower(answered), lines)
+        async with (
+            aclosing(_once(answer) if isinstance(answer, bytes) else answer) as lines,
+            aclosing(_in_time(lines, deadline, f"{method} {path}")) as lines_in_time,
+        ):
+            yield Stream(status, _lower(answered), lines_in_time)
 
     async def _handle(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, timeout: float
@@ -52,6 +55,19 @@ class InProcess:
                 return await self._handler(method, path, query, headers, body)
         except (Unreachable, TimeoutError) as error:
             raise ClusterUnreachable(f"{method} {path}: {str(error) or 'no answer in time'}") from None
+
+
+async def _in_time(lines: AsyncGenerator[bytes, None], deadline: float, what: str) -> AsyncGenerator[bytes, None]:
+    """Pass lines on until they end, break off, or the time is up."""
+    while True:
+        try:
+            with anyio.fail_after(deadline - anyio.current_time()):
+                line = await anext(lines)
+        except StopAsyncIteration:
+            return
+        except (Unreachable, TimeoutError) as error:
+            raise ClusterUnreachable(f"{what}: {str(error) or 'no answer in time'}") from None
+        yield line
 
 
 def _lower(headers: Headers) -> dict[str, str]:
@@ -87,7 +103,7 @@ async def serve(handler: Handler, host: str, port: int) -> AsyncIterator[str]:
     except ImportError:
         raise ImportError("serving a fake cluster needs uvicorn: install chbackup[testing]") from None
     config = uvicorn.Config(
-        _app(handler), log_level="error", lifespan="off", timeout_graceful_shutdown=1, date_header=False
+        _app(handler), log_level="critical", lifespan="off", timeout_graceful_shutdown=1, date_header=False
     )
     server = uvicorn.Server(config)
     with socket.create_server((host, port)) as listener:
@@ -118,7 +134,8 @@ def _app(handler: Handler) -> Callable[..., Awaitable[None]]:
         await send({"type": "http.response.start", "status": status, "headers": encoded})
         if isinstance(answer, bytes):
             await send({"type": "http.response.body", "body": answer})
-        else:
+            return
+        with suppress(Unreachable):  # then the answer stays unfinished, and the server breaks the connection
             await _send_lines(answer, receive, send)
 
     return app

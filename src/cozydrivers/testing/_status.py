@@ -8,7 +8,7 @@ from cozydrivers.api.base import Resource
 
 
 class Failure(Exception):
-    """A request that is answered with a Status object of kind Failure."""
+    """A request that is answered with a Status object of kind Failure, or with its message as plain text."""
 
     def __init__(
         self,
@@ -18,8 +18,10 @@ class Failure(Exception):
         details: dict[str, Any] | None = None,
         *,
         metadata: dict[str, Any] | None = None,
+        plain: bool = False,
     ) -> None:
         super().__init__(message)
+        self.plain = plain
         self.code = code
         self.retry_after: int | None = (details or {}).get("retryAfterSeconds")
         self.body: dict[str, Any] = {

@@ -10,16 +10,22 @@ Object = dict[str, Any]
 Key = tuple[str, str]
 """Namespace (empty for cluster-wide objects) and name."""
 
+ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
+
 
 @dataclass(frozen=True)
 class Change:
-    """One write: the object after it (of a deletion: before it, with the deletion's version), and before it."""
+    """One write: the object after it (of a deletion: before it, with the deletion's version), and before it.
+
+    `at` is its time by the event loop's clock.
+    """
 
     version: int
     storage: str
-    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    type: ChangeType
     object: Object
     previous: Object | None
+    at: float
 
 
 class Store:
@@ -54,19 +60,25 @@ class Store:
         previous = self.get(storage, *_key(obj))
         stored = self._next(obj)
         self._objects.setdefault(storage, {})[_key(obj)] = stored
-        self._record(Change(self.version, storage, "MODIFIED" if previous else "ADDED", stored, previous))
+        self._record(storage, "MODIFIED" if previous else "ADDED", stored, previous)
         return stored
 
     def remove(self, storage: str, obj: Object) -> int:
         """Delete an object; returns the version of its deletion."""
         previous = self._objects[storage].pop(_key(obj))
         deleted = self._next(previous)
-        self._record(Change(self.version, storage, "DELETED", deleted, previous))
+        self._record(storage, "DELETED", deleted, previous)
         return self.version
 
     def since(self, storage: str, version: int) -> list[Change]:
         """List the changes of a kind after a version, oldest first."""
         return list(self._newest_first(storage, version))[::-1]
+
+    def version_before(self, seconds: float) -> int:
+        """Return the version that was the current one so many seconds ago."""
+        now = anyio.current_time()
+        young = [change.version for change in self._changes if change.at + seconds > now] if seconds else []
+        return young[0] - 1 if young else self.version
 
     def compact(self) -> None:
         """Make all versions before the current one too old; open watches still get what they have not seen."""
@@ -97,9 +109,9 @@ class Store:
         self.version += 1
         return with_metadata(obj, resourceVersion=str(self.version))
 
-    def _record(self, change: Change) -> None:
-        self._changes.append(change)
-        self._latest[change.storage] = change.version
+    def _record(self, storage: str, kind: ChangeType, obj: Object, previous: Object | None) -> None:
+        self._changes.append(Change(self.version, storage, kind, obj, previous, anyio.current_time()))
+        self._latest[storage] = self.version
         self.wake()
 
 

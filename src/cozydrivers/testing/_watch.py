@@ -4,13 +4,15 @@ Bookmarks come once a minute and shortly before the end, but only when the kind 
 """
 
 import json
+import math
 from collections.abc import AsyncGenerator, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import anyio
 
 from cozydrivers.testing._reads import matcher, parse_version, partial, selected, wants_metadata
-from cozydrivers.testing._request import Request
+from cozydrivers.testing._request import Request, Unreachable
 from cozydrivers.testing._selectors import Matcher
 from cozydrivers.testing._status import FieldError, expired, options_invalid
 from cozydrivers.testing._store import Change, Store
@@ -21,16 +23,54 @@ _BOOKMARK_BEFORE_END = 2.0
 _LONGEST = 3600.0
 
 
+How = Literal["closed", "broken", "silent"]
+
+
+@dataclass(frozen=True)
+class _End:
+    """What happened to all watches up to a number."""
+
+    how: How
+    last: int
+    storage: str
+
+
 class Watches:
-    """The open watches of a cluster."""
+    """The open watches of a cluster; `lag` is by how many seconds they are late.
+
+    They are served from a cache that begins when the server starts, or when the kind does: what is older than that is
+    too old, even where nothing was compacted (kube-apiserver 1.33).
+    """
 
     def __init__(self, store: Store) -> None:
+        self.lag: float = 0.0
         self._store = store
-        self._dropped = 0
+        self._opened = 0
+        self._ends: list[_End] = []
+        self._oldest = 0
+        self._oldest_of: dict[str, int] = {}
 
-    def drop(self) -> None:
-        """Close all open watches, as a server that is restarted does."""
-        self._dropped += 1
+    def drop(self, storage: str = "") -> None:
+        """Close the open watches, of one kind or of all."""
+        self._end("closed", storage)
+
+    def silence(self, storage: str = "") -> None:
+        """Let the open watches, of one kind or of all, hang for ever."""
+        self._end("silent", storage)
+
+    def restart(self) -> None:
+        """Break the open watches, and begin with a new cache; a server that starts writes to its own objects first."""
+        self._end("broken", "")
+        self._store.version += 1
+        self._oldest = self._store.version
+
+    def forget(self, storage: str) -> None:
+        """Close the watches of a kind that is served no more, and begin a new cache for it."""
+        self._end("closed", storage)
+        self._oldest_of[storage] = self._store.version
+
+    def _end(self, how: How, storage: str) -> None:
+        self._ends.append(_End(how, self._opened, storage))
         self._store.wake()
 
     def open(self, request: Request) -> AsyncGenerator[bytes, None]:
@@ -39,42 +79,69 @@ class Watches:
             why = "Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
             raise options_invalid("ListOptions", FieldError("Forbidden", "sendInitialEvents", why))
         version = parse_version(request.query.get("resourceVersion"), 500)
-        return self._lines(request, version, matcher(request))
+        self._opened += 1
+        return self._lines(request, version, matcher(request), self._opened)
 
-    async def _lines(self, request: Request, version: int, matches: Matcher) -> AsyncGenerator[bytes, None]:
+    async def _lines(
+        self, request: Request, version: int, matches: Matcher, number: int
+    ) -> AsyncGenerator[bytes, None]:
         deadline = anyio.current_time() + float(request.query.get("timeoutSeconds") or _LONGEST)
-        bookmark_at, dropped = _next_bookmark(deadline), self._dropped
-        if 0 < version < self._store.compacted:
-            yield _line("ERROR", expired(f"too old resource version: {version} ({self._store.compacted})").body)
+        bookmark_at, storage = _next_bookmark(deadline), request.kind.storage
+        oldest = self._oldest_version(request)
+        if 0 < version < oldest:
+            yield _line("ERROR", expired(f"too old resource version: {version} ({oldest})").body)
             return
         lines, position = self._beginning(request, version)
-        start = max(position, self._store.latest(request.kind.storage))
-        while dropped == self._dropped:
+        start = max(position, self._store.latest(storage))
+        while not await self._has_ended(number, storage):
             for line in lines:
                 yield line
             lines, position = self._news(request, matches, position)
-            if lines or await self._wait(min(deadline, bookmark_at)):
+            if lines or await self._wait(min(deadline, bookmark_at, self._next_late(storage, position))):
                 continue
             if anyio.current_time() >= deadline:
                 return
-            bookmark_at = _next_bookmark(deadline)
-            lines = self._bookmarks(request, start)
+            if anyio.current_time() >= bookmark_at:
+                bookmark_at = _next_bookmark(deadline)
+                lines = self._bookmarks(request, start, position)
+
+    def _oldest_version(self, request: Request) -> int:
+        """Find the version from which a watch can go on; events have no cache, theirs come from etcd."""
+        if request.kind.storage == "events":
+            return self._store.compacted
+        return max(self._store.compacted, self._oldest, self._oldest_of.get(request.kind.storage, 0))
+
+    async def _has_ended(self, number: int, storage: str) -> bool:
+        """Whether a watch is over; one that has gone silent never comes back from here."""
+        how = next((end.how for end in self._ends if number <= end.last and end.storage in ("", storage)), None)
+        if how == "silent":
+            await anyio.sleep_forever()
+        if how == "broken":
+            raise Unreachable("the connection broke")
+        return how == "closed"
 
     def _beginning(self, request: Request, version: int) -> tuple[list[bytes], int]:
         """Without a version, start with what is there; returns the lines and the version that they show."""
         if version:
             return [], version
-        objects = selected(self._store, request)
+        seen = self._store.version_before(self.lag)
+        objects = selected(self._store, request, seen)
         shown_objects = [partial(obj) if wants_metadata(request) else obj for obj in objects]
-        return [_line("ADDED", obj) for obj in shown_objects], self._store.version
+        return [_line("ADDED", obj) for obj in shown_objects], seen
 
     def _news(self, request: Request, matches: Matcher, position: int) -> tuple[list[bytes], int]:
-        changes = self._store.since(request.kind.storage, position)
+        seen = self._store.version_before(self.lag)
+        changes = [change for change in self._store.since(request.kind.storage, position) if change.version <= seen]
         lines = [line for change in changes for line in _event(change, request, matches)]
-        return lines, max(position, self._store.version)
+        return lines, max(position, seen)
 
-    def _bookmarks(self, request: Request, start: int) -> list[bytes]:
-        latest = self._store.latest(request.kind.storage)
+    def _next_late(self, storage: str, position: int) -> float:
+        """The time at which the next change that is late comes."""
+        late = self._store.since(storage, position) if self.lag else []
+        return late[0].at + self.lag if late else math.inf
+
+    def _bookmarks(self, request: Request, start: int, position: int) -> list[bytes]:
+        latest = min(self._store.latest(request.kind.storage), position)
         if latest <= start or request.query.get("allowWatchBookmarks") not in ("true", "1"):
             return []
         resource = request.kind.resource

@@ -3,6 +3,7 @@
 import json
 import random
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from cozydrivers.testing._store import Object, Store, with_metadata
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _LONGEST_PREFIX = 58
+_RIVAL = "rival.example.com/changes"
 _PATCHES = {
     "application/json-patch+json": json_patch,
     "application/merge-patch+json": merge_patch,
@@ -43,14 +45,16 @@ Written = tuple[Object, list[str], int]
 class Writes:
     """The writing half of a cluster; its UIDs and generated names are the same in every run."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, admit: Callable[[Request], None]) -> None:
         self._store = store
+        self._admit = admit
         self._random = random.Random(0)  # noqa: S311 - for names, not for secrets
 
     def create(self, request: Request) -> Written:
         """POST."""
         obj, warnings = decode(request)
-        return self._create(request, obj, None), warnings, 201
+        made = self._create(request, obj, None)
+        return made, [*warnings, *_warnings(request, made, None)], 201
 
     def replace(self, request: Request) -> Written:
         """PUT."""
@@ -62,7 +66,8 @@ class Writes:
                 "Invalid", "metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update"
             )
             raise invalid(request.kind.resource, request.target.name, [wrong], request.kind.resource.plural)
-        return self._replace(request, old, obj), warnings, 200
+        new = self._replace(request, old, obj)
+        return new, [*warnings, *_warnings(request, new, old)], 200
 
     def patch(self, request: Request) -> Written:
         """PATCH."""
@@ -77,7 +82,8 @@ class Writes:
         obj, warnings = _fit_patched(patched, request)
         _check_name(obj, request)
         _check_uid(request.kind, old, obj)
-        return self._replace(request, old, obj), warnings, 200
+        new = self._replace(request, old, obj)
+        return new, [*warnings, *_warnings(request, new, old)], 200
 
     def finalize(self, request: Request) -> Written:
         """PUT of a Namespace's subresource `finalize`, which lets it go."""
@@ -85,12 +91,21 @@ class Writes:
         old = self._store.get(request.kind.storage, "", request.target.name)
         if old is None:
             raise not_found(request.kind.resource, request.target.name)
+        _check_preconditions(request.kind, old, obj)
+        system = {key: old["metadata"].get(key) for key in (*_metadata.SYSTEM, "resourceVersion")}
         finalizers = obj.get("spec", {}).get("finalizers")
-        left = {**old, "spec": {"finalizers": finalizers} if finalizers else {}}
-        if finalizers or "deletionTimestamp" not in old["metadata"]:
-            return self._store.put(request.kind.storage, left), warnings, 200
-        self._store.remove(request.kind.storage, old)
-        return left, warnings, 200
+        spec = {"finalizers": finalizers} if finalizers else {}
+        left = {**old, "metadata": _metadata.ordered({**obj["metadata"], **system}), "spec": spec}
+        return self._save(request, left, old), warnings, 200
+
+    def touch(self, request: Request) -> None:
+        """Change an object as somebody else would, right before a write to it."""
+        obj = self._store.get(request.kind.storage, request.target.namespace, request.target.name)
+        if obj is not None:
+            annotations = obj["metadata"].get("annotations", {})
+            count = int(annotations.get(_RIVAL, "0")) + 1
+            changed = with_metadata(obj, annotations={**annotations, _RIVAL: str(count)})
+            self._store.put(request.kind.storage, changed)
 
     def load(self, request: Request) -> Object:
         """Read the object that a request names, in the form of the kind it asks for."""
@@ -107,11 +122,13 @@ class Writes:
         if "resourceVersion" in metadata and managed is None:
             raise Failure(500, "", "resourceVersion should not be set on objects to be created")
         name = metadata.get("name") or self._generated(metadata.get("generateName", ""))
-        self._check_namespace(request, name)
+        self._check_namespace(request)
+        self._check_not_leaving(request, name)
         obj = self._new(request, obj, name)
         obj["metadata"]["managedFields"] = managed or _fields.after_update(None, obj, kind, request.writer)
         obj = {**obj, "metadata": _metadata.ordered(obj["metadata"])}
         _check(request, obj, None)
+        self._admit(request)
         existing = self._store.get(kind.storage, target.namespace, name)
         if existing is not None:
             raise already_exists(kind.resource, name, terminating="deletionTimestamp" in existing["metadata"])
@@ -132,17 +149,21 @@ class Writes:
             return ""
         return prefix[:_LONGEST_PREFIX] + "".join(self._random.choices(_SUFFIX_LETTERS, k=5))
 
-    def _check_namespace(self, request: Request, name: str) -> None:
-        namespace, resource = request.target.namespace, request.kind.resource
-        if not resource.namespaced:
+    def _check_namespace(self, request: Request) -> None:
+        """Refuse writes into a namespace that is not there; what was left in one can be deleted and no more."""
+        namespace = request.target.namespace
+        if not request.kind.resource.namespaced:
             return
         if not namespace:
             raise bad_request("an empty namespace may not be set during creation")
-        found = self._store.get("namespaces", "", namespace)
-        if found is None:
+        if self._store.get("namespaces", "", namespace) is None:
             message = f'namespaces "{namespace}" not found'
             raise Failure(404, "NotFound", message, {"name": namespace, "kind": "namespaces"})
-        if "deletionTimestamp" in found["metadata"]:
+
+    def _check_not_leaving(self, request: Request, name: str) -> None:
+        namespace, resource = request.target.namespace, request.kind.resource
+        found = self._store.get("namespaces", "", namespace) if resource.namespaced else None
+        if found is not None and "deletionTimestamp" in found["metadata"]:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             message = f"namespace {namespace} is being terminated"
             cause = {"reason": "NamespaceTerminating", "message": message, "field": "metadata.namespace"}
@@ -152,15 +173,19 @@ class Writes:
         self, request: Request, old: Object, new: Object, managed: list[dict[str, Any]] | None = None
     ) -> Object:
         kind = request.kind
+        self._check_namespace(request)
         _check_preconditions(kind, old, new)
         system = {key: old["metadata"].get(key) for key in (*_metadata.SYSTEM, "resourceVersion", "namespace")}
         asked = with_metadata(new, **system)
         if kind.resource.status:
             asked = _with(asked, old, "spec" if request.target.subresource else "status")
+        if kind.resource.kind == "Namespace":
+            asked = _with(asked, old, "spec")
         result = _with(old, asked, "status") if request.target.subresource else asked
         if kind.generation and not request.target.subresource and _spec_of(result, kind) != _spec_of(old, kind):
             result = with_metadata(result, generation=old["metadata"]["generation"] + 1)
         _check(request, result, old)
+        self._admit(request)
         entries = managed or _fields.after_update(old, asked, kind, request.writer)
         metadata = _metadata.ordered({**result["metadata"], "managedFields": entries})
         return self._save(request, {**result, "metadata": metadata}, old)
@@ -172,7 +197,8 @@ class Writes:
         if request.dry_run:
             return obj if old else with_metadata(obj, resourceVersion=None)
         stored = _events.stored(obj) if kind.stored_as else obj
-        if "deletionTimestamp" in metadata and not metadata.get("finalizers") and kind.storage != "namespaces":
+        held = metadata.get("finalizers") or (kind.resource.kind == "Namespace" and obj["spec"].get("finalizers"))
+        if "deletionTimestamp" in metadata and not held:
             self._store.remove(kind.storage, stored)
             return obj
         return shown(kind, self._store.put(kind.storage, stored))
@@ -212,6 +238,12 @@ def _spec_of(obj: Object, kind: Kind) -> Object:
     return {key: value for key, value in obj.items() if key not in left_out}
 
 
+def _warnings(request: Request, new: Object, old: Object | None) -> list[str]:
+    if not request.kind.custom:
+        return []
+    return _metadata.finalizer_warnings(new["metadata"], old["metadata"] if old else {})
+
+
 def _check_name(obj: Object, request: Request) -> None:
     name, wanted = obj["metadata"].get("name", request.target.name), request.target.name
     if name != wanted:
@@ -241,7 +273,7 @@ def _check_preconditions(kind: Kind, old: Object, new: Object) -> None:
 
 def _check(request: Request, obj: Object, old: Object | None) -> None:
     kind = request.kind
-    errors = _metadata.violations(obj["metadata"], kind)
+    errors = _metadata.violations(obj["metadata"], kind, update=old is not None)
     if old is not None:
         # A custom resource's metadata is checked twice, so the cause comes twice (kube-apiserver 1.33).
         errors += _metadata.added_finalizers(obj["metadata"], old["metadata"]) * (2 if kind.custom else 1)

@@ -14,11 +14,12 @@ from cozydrivers.kube import KubeClient
 from cozydrivers.testing import _deletes, _reads
 from cozydrivers.testing._access import Access
 from cozydrivers.testing._discovery import PAGE_NOT_FOUND, describe
-from cozydrivers.testing._faults import Faults, Unreachable
+from cozydrivers.testing._faults import Faults
 from cozydrivers.testing._kinds import BUILT_IN, Kind, kinds_of, read_crds
-from cozydrivers.testing._request import Answer, Headers, Request, Target, find_target
+from cozydrivers.testing._logs import read_log
+from cozydrivers.testing._request import Answer, Headers, Request, Target, Unreachable, find_target
 from cozydrivers.testing._serve import InProcess, kubeconfig_text, serve
-from cozydrivers.testing._status import Failure, bad_request, identity, qualified
+from cozydrivers.testing._status import Failure, bad_request, identity, not_found, qualified
 from cozydrivers.testing._store import Object, Store
 from cozydrivers.testing._watch import Watches
 from cozydrivers.testing._writes import Writes, Written
@@ -28,6 +29,7 @@ Handled = tuple[int, Headers, bytes | AsyncGenerator[bytes, None]]
 
 ADMIN_TOKEN = "admin"  # noqa: S105 - of a fake
 _START = datetime(2026, 11, 23, tzinfo=UTC)
+_LARGEST_BODY = 3 * 1024 * 1024
 _NO_CACHE = ("Cache-Control", "no-cache, private")
 _JSON = ("Content-Type", "application/json")
 
@@ -40,16 +42,19 @@ class FakeCluster:
     """
 
     def __init__(self, crds: Iterable[str | Path | Mapping[str, Any]] = (), *, now: datetime = _START) -> None:
-        self.faults: Faults = Faults()
         self.requests: list[tuple[str, str]] = []
         """Method and path of each request, in order."""
         self.ahead: timedelta = timedelta()
         """By how much its wall clock has been set forward."""
         self._access = Access({ADMIN_TOKEN: "admin"}, {"admin": {("*", "*")}})
         self._kinds: list[Kind] = list(BUILT_IN)
+        self._leaving: set[str] = set()
         self._store = Store()
-        self._writes = Writes(self._store)
         self._watches = Watches(self._store)
+        self.faults: Faults = Faults(self._watches)
+        self._writes = Writes(self._store, self._admit)
+        self.logs: dict[tuple[str, str], str] = {}
+        """What containers have printed, by UID of the Pod and name of the container."""
         self._start = now
         self._started: float | None = None
         for crd in crds:
@@ -61,8 +66,32 @@ class FakeCluster:
         for item in found:
             self._kinds += kinds_of(item)
 
+    def remove_crd(self, name: str) -> None:
+        """Delete a CustomResourceDefinition, named `plural.group`, with all its objects.
+
+        Its kinds are served until the last object is gone that a finalizer holds; nothing new is created meanwhile.
+        """
+        self._leaving.add(name)
+        for kind in [kind for kind in self._kinds if kind.custom and kind.storage == name][:1]:
+            everything = Request("DELETE", Target(kind), {}, {}, b"", self._time())
+            _deletes.delete_all(self._store, everything, _admit_all, self._store.all(name))
+        self._retire()
+
+    def _retire(self) -> None:
+        """Stop to serve the kinds whose definition is deleted, once their objects are gone."""
+        for name in [name for name in self._leaving if not self._store.all(name)]:
+            self._leaving.remove(name)
+            self._kinds = [kind for kind in self._kinds if not (kind.custom and kind.storage == name)]
+            self._watches.forget(name)
+
+    def _admit(self, request: Request) -> None:
+        self.faults.admit(request)
+
     def add_user(self, name: str, token: str, allowed: Iterable[tuple[str, str]] = ()) -> None:
-        """Let a user in, who may do the given pairs of verb and `plural.group`, where `*` is any; none by default."""
+        """Let a user in, who may do the given pairs of verb and resource; none by default.
+
+        A resource is `plural.group`, a subresource `plural/status.group`; `*` is any.
+        """
         self._access.users[token] = name
         self._access.allowed[name] = set(allowed)
 
@@ -108,6 +137,7 @@ class FakeCluster:
         try:
             lose = await self.faults.before(method, path)
             answer = self._answer(method, path, query, headers, body)
+            self._retire()
         except Failure as failure:
             answer, lose = _refusal(failure), False
         if lose:
@@ -129,6 +159,8 @@ class FakeCluster:
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
     ) -> Answer | AsyncGenerator[bytes, None]:
         user = self._access.user(headers)
+        if len(body) > _LARGEST_BODY:
+            raise Failure(413, "RequestEntityTooLarge", f"Request entity too large: limit is {_LARGEST_BODY}")
         review = self._access.review(path, user, body, self._time()) if method == "POST" else None
         if review is not None:
             return _json(201, review)
@@ -153,18 +185,28 @@ class FakeCluster:
             raise _not_allowed(request)
         match request.method:
             case "GET" | "HEAD":
-                return _json(200, _reads.list_objects(self._store, request))
+                return _json(200, _reads.list_objects(self._store, request, self.faults.lag))
             case "POST":
-                return _written(self._writes.create(request))
-            case "DELETE":
+                return self._create(request)
+            case "DELETE" if request.kind.resource.kind != "Namespace":
                 objects, version = _reads.selected(self._store, request), self._store.version
-                _deletes.delete_all(self._store, request, objects)
-                return _json(200, _reads.as_list(request, objects, version))
+                _deletes.delete_all(self._store, request, self._admit, objects)
+                return _json(200, _reads.as_list(request, objects, version), _warned(_deletes.warnings(request)))
             case "PUT" | "PATCH":
                 raise bad_request("name must be provided")
         raise _not_allowed(request)
 
+    def _create(self, request: Request) -> Answer:
+        if request.kind.storage in self._leaving:
+            message = "create not allowed while custom resource definition is terminating"
+            raise Failure(405, "MethodNotAllowed", message, identity(request.kind.resource, None))
+        return _written(self._writes.create(request))
+
     def _named(self, request: Request) -> Answer:
+        if request.kind.resource.kind == "Pod" and request.target.subresource == "log":
+            return self._log(request)
+        if self.faults.rival_is_faster(request.method, request.target):
+            self._writes.touch(request)
         match request.method:
             case "GET" | "HEAD":
                 obj = self._writes.load(request)
@@ -176,10 +218,19 @@ class FakeCluster:
             case "PATCH":
                 return _written(self._writes.patch(request))
             case "DELETE":
-                return _json(200, _deletes.delete(self._store, request))
+                deleted = _deletes.delete(self._store, request, self._admit)
+                return _json(200, deleted, _warned(_deletes.warnings(request)))
             case "POST" if request.kind.custom:
-                return _written(self._writes.create(request))
+                return self._create(request)
         raise _not_allowed(request)
+
+    def _log(self, request: Request) -> Answer:
+        if request.method != "GET":
+            raise _not_allowed(request)
+        pod = self._store.get(request.kind.storage, request.target.namespace, request.target.name)
+        if pod is None:
+            raise not_found(request.kind.resource, request.target.name)
+        return read_log(request, pod, self.logs)
 
 
 def _json(status: int, value: Object, headers: Headers | None = None) -> Answer:
@@ -188,11 +239,21 @@ def _json(status: int, value: Object, headers: Headers | None = None) -> Answer:
 
 def _written(written: Written) -> Answer:
     obj, warnings, status = written
-    return _json(status, obj, [("Warning", f"299 - {json.dumps(text)}") for text in warnings])
+    return _json(status, obj, _warned(warnings))
+
+
+def _warned(warnings: Iterable[str]) -> Headers:
+    return [("Warning", f"299 - {json.dumps(text)}") for text in warnings]
+
+
+def _admit_all(request: Request) -> None:
+    """What the server does itself needs no admission."""
 
 
 def _refusal(failure: Failure) -> Answer:
     later = [("Retry-After", str(failure.retry_after))] if failure.retry_after is not None else []
+    if failure.plain:
+        return Answer(failure.code, str(failure).encode(), (*later, ("Content-Type", "text/plain; charset=utf-8")))
     return _json(failure.code, failure.body, later)
 
 

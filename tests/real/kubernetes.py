@@ -160,16 +160,16 @@ class RealCluster:
         file.write_text(yaml.safe_dump(config))
         return file
 
-    async def apply_crds(self, folder: Path) -> None:
-        """Apply every CRD of a folder's *.yaml and return when all are served.
+    async def apply_crds(self, crds: Path | Sequence[dict[str, Any]]) -> None:
+        """Apply CRDs, those given or every one of a folder's *.yaml, and return when all are served.
 
         Of several files with the same CRD the last by name counts; raises ValueError when there is none.
         """
-        documents = await anyio.to_thread.run_sync(_read_crds, folder)
+        documents = await anyio.to_thread.run_sync(_read_crds, crds) if isinstance(crds, Path) else crds
         if not documents:
-            raise ValueError(f"{folder} holds no CustomResourceDefinition")
+            raise ValueError(f"{crds} holds no CustomResourceDefinition")
         async with self.client() as client, anyio.create_task_group() as tasks:
-            for crd in documents.values():
+            for crd in documents:
                 tasks.start_soon(_apply_crd, client, crd)
 
     async def namespace(self, prefix: str = "test") -> str:
@@ -180,10 +180,11 @@ class RealCluster:
         return str(response.raise_for_status().json()["metadata"]["name"])
 
 
-def _read_crds(folder: Path) -> dict[str, dict[str, Any]]:
+def _read_crds(folder: Path) -> list[dict[str, Any]]:
     files = [file.read_bytes() for file in sorted(folder.glob("*.yaml"))]
     documents = [each for file in files for each in yaml.load_all(file, yaml.CSafeLoader) if each]
-    return {each["metadata"]["name"]: each for each in documents if each["kind"] == "CustomResourceDefinition"}
+    crds = {each["metadata"]["name"]: each for each in documents if each["kind"] == "CustomResourceDefinition"}
+    return list(crds.values())
 
 
 async def _apply_crd(client: httpx.AsyncClient, crd: dict[str, Any]) -> None:

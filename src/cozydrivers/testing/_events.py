@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from cozydrivers.testing._metadata import NAME_PART_RULE, QUALIFIED
+from cozydrivers.testing._metadata import qualified_name_errors
 from cozydrivers.testing._status import FieldError, invalid_value
 from cozydrivers.testing._store import Object
 
@@ -77,9 +77,7 @@ def _common(event: Object, controller: str) -> Iterator[FieldError]:
 def _reporting_controller(name: str, field: str) -> Iterator[FieldError]:
     if not name:
         yield FieldError("Required", field, "Required value")
-        yield invalid_value(field, '""', "name part must be non-empty")
-    if not QUALIFIED.fullmatch(name):
-        yield invalid_value(field, json.dumps(name), NAME_PART_RULE)
+    yield from qualified_name_errors(field, name, name)
 
 
 def _as_created(event: Object) -> Iterator[FieldError]:

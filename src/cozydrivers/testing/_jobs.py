@@ -132,7 +132,7 @@ def _status_errors(new: Object, old: Object, spec: Object) -> Iterator[FieldErro
     for key in _COUNTERS:
         if new.get(key, 0) < 0:
             yield _negative(f"status.{key}", new[key])
-    if new.get("ready", 0) > new.get("active", 0):
+    if new.get("ready") and new["ready"] > new.get("active", 0):
         yield _wrong("status.ready", new["ready"], "cannot set more ready pods than active")
     true, was = _true(new), _true(old)
     yield from _completion_errors(new, old, true)

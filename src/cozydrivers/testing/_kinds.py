@@ -71,6 +71,8 @@ def _job_schema(name: str) -> Schema:
 def _resolved(schema: Any, schemas: Mapping[str, Any]) -> Any:
     if not isinstance(schema, dict):
         return schema
+    if not schema:
+        return {"x-kubernetes-preserve-unknown-fields": True}
     if "$ref" in schema:
         return _resolved(schemas[schema["$ref"]], schemas)
     return {key: _resolved(value, schemas) for key, value in schema.items()}

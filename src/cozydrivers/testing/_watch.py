@@ -93,17 +93,20 @@ class Watches:
             return
         lines, position = self._beginning(request, version)
         start = max(position, self._store.latest(storage))
-        while not await self._has_ended(number, storage):
+        while True:
             for line in lines:
                 yield line
+            has_ended = await self._has_ended(number, storage)
             lines, position = self._news(request, matches, position)
-            if lines or await self._wait(min(deadline, bookmark_at, self._next_late(storage, position))):
+            if lines:
                 continue
-            if anyio.current_time() >= deadline:
+            if has_ended or anyio.current_time() >= deadline:
                 return
             if anyio.current_time() >= bookmark_at:
                 bookmark_at = _next_bookmark(deadline)
                 lines = self._bookmarks(request, start, position)
+            else:
+                await self._wait(min(deadline, bookmark_at, self._next_late(storage, position)))
 
     def _oldest_version(self, request: Request) -> int:
         """Find the version from which a watch can go on; events have no cache, theirs come from etcd."""
@@ -149,12 +152,10 @@ class Watches:
         obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         return [_line("BOOKMARK", obj)]
 
-    async def _wait(self, until: float) -> bool:
-        """Wait for a change; returns False when the time is up."""
+    async def _wait(self, until: float) -> None:
+        """Wait for a change, or until a time."""
         with anyio.move_on_at(until):
             await self._store.wait()
-            return True
-        return False
 
 
 def _next_bookmark(deadline: float) -> float:

@@ -1,5 +1,7 @@
 """What a create gives, and what it refuses."""
 
+from typing import Any
+
 import pytest
 from tests.conformance.kube.rig import Rig, backup, job
 from tests.whole import whole
@@ -7,7 +9,7 @@ from tests.whole import whole
 from cozydrivers.api.backups import Backup, BackupClass, BackupJob
 from cozydrivers.api.base import Resource
 from cozydrivers.api.core import ConfigMap
-from cozydrivers.errors import AlreadyExists, Invalid, NotFound, Unavailable
+from cozydrivers.errors import AlreadyExists, ApiError, Invalid, NotFound, Unavailable
 
 
 async def test_a_new_object_gets_uid_version_generation_and_time(rig: Rig):
@@ -155,14 +157,95 @@ async def test_a_cluster_wide_object_has_no_namespace(rig: Rig):
     assert (await rig.kube.get(BackupClass, made.metadata.name)).metadata.uid == made.metadata.uid
 
 
+@pytest.mark.parametrize("name", ["x" * 253, "a.b-c.d", f"{'x' * 200}.{'y' * 52}"])
+async def test_a_long_name_with_dots(rig: Rig, name: str):
+    assert (await rig.job(name)).metadata.name == name
+    assert (await rig.kube.get(BackupJob, name, rig.namespace)).metadata.name == name
+
+
+async def _causes(rig: Rig, **metadata: Any) -> list[tuple[str, str, str]]:
+    with pytest.raises(Invalid) as caught:
+        await rig.job(**metadata)
+    return [(cause.reason, cause.field, cause.message) for cause in caught.value.causes]
+
+
+NAME_RULE = (
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [
+        ("k" * 64, "name part must be no more than 63 characters"),
+        (f"{'x' * 254}/k", "prefix part must be no more than 253 characters"),
+        ("a b", f"name part {NAME_RULE}"),
+        (
+            "a/b/c",
+            f"a qualified name {NAME_RULE} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+        ),
+    ],
+)
+async def test_a_key_that_is_none(rig: Rig, key: str, rule: str):
+    for field in ("labels", "annotations"):
+        error = ("FieldValueInvalid", f"metadata.{field}", f'Invalid value: "{key}": {rule}')
+        assert await _causes(rig, **{field: {key: "v"}}) == [error]
+
+
 async def test_a_label_that_is_too_long(rig: Rig):
     with pytest.raises(Invalid, match="must be no more than 63 characters"):
         await rig.job(labels={"backups.cozystack.io/owned-by.BackupJobName": "x" * 64})
 
 
+LARGEST = 256 * 1024
+TOO_LONG = ("FieldValueTooLong", "metadata.annotations", "Too long: may not be more than 262144 bytes")
+UNCHECKED = (
+    "FieldValueInvalid",
+    "<nil>",
+    (
+        'Invalid value: "null": some validation rules were not checked because the object was invalid; '
+        "correct the existing errors to complete validation"
+    ),
+)
+
+
 async def test_annotations_that_are_too_large(rig: Rig):
-    with pytest.raises(Invalid, match="may not be more than 262144 bytes"):
-        await rig.job(annotations={"cozydrivers.cozystack.io/checkpoint": "x" * 262144})
+    """All keys and values together are counted."""
+    assert await _causes(rig, annotations={"a": "x" * LARGEST}) == [TOO_LONG, UNCHECKED]
+    await rig.job(annotations={"a": "x" * (LARGEST - 1)})
+    with pytest.raises(Invalid) as caught:
+        await rig.kube.merge_patch(BackupJob, "nightly", {"metadata": {"annotations": {"b": ""}}}, rig.namespace)
+    assert caught.value.message == (
+        'BackupJob.backups.cozystack.io "nightly" is invalid: '
+        f"[metadata.annotations: {TOO_LONG[2]}, <nil>: {UNCHECKED[2]}]"
+    )
+    assert [cause.field for cause in caught.value.causes] == ["metadata.annotations"] * 3 + ["<nil>"]
+
+
+async def test_annotations_of_a_built_in_kind_that_are_too_large(rig: Rig):
+    await rig.configmap("c", annotations={"a": "x" * (LARGEST - 1)})
+    with pytest.raises(Invalid) as caught:
+        await rig.kube.merge_patch(ConfigMap, "c", {"metadata": {"annotations": {"b": ""}}}, rig.namespace)
+    assert caught.value.message == f'ConfigMap "c" is invalid: metadata.annotations: {TOO_LONG[2]}'
+    assert len(caught.value.causes) == 4
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_a_request_that_is_too_large(rig: Rig):
+    with pytest.raises(ApiError, match="Request entity too large: limit is 3145728") as caught:
+        await rig.configmap("c", {"a": "x" * 3 * 1024 * 1024})
+    assert (caught.value.status, caught.value.reason) == (413, "RequestEntityTooLarge")
+
+
+async def test_a_finalizer_without_a_domain(rig: Rig):
+    body = {**job("nightly", finalizers=["held"]), "apiVersion": "backups.cozystack.io/v1alpha1", "kind": "BackupJob"}
+    answer = await rig.send("POST", BackupJob.resource.path(rig.namespace), body)
+    assert answer.status == 201
+    assert "prefer a domain-qualified finalizer name" in answer.headers["warning"]
+    with pytest.raises(Invalid, match="name is neither a standard finalizer name nor is it fully qualified"):
+        await rig.configmap("c", finalizers=["held"])
 
 
 async def test_an_owner_without_a_uid(rig: Rig):

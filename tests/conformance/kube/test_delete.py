@@ -54,6 +54,31 @@ async def test_a_finalizer_holds_it_until_it_is_taken_off(rig: Rig):
     assert await _gone(rig)
 
 
+async def test_whoever_takes_the_last_finalizer_off_sees_the_object_once_more(rig: Rig):
+    made = await rig.job(finalizers=[FINALIZER, "example.com/other"])
+    await rig.kube.delete(BackupJob, "nightly", rig.namespace, uid=made.metadata.uid)
+    held = await rig.kube.get(BackupJob, "nightly", rig.namespace)
+    patch = {"metadata": {"resourceVersion": held.metadata.resource_version, "finalizers": ["example.com/other"]}}
+    held = await rig.kube.merge_patch(BackupJob, "nightly", patch, rig.namespace)
+    assert not await _gone(rig)
+    with pytest.raises(Conflict):
+        await rig.kube.merge_patch(BackupJob, "nightly", patch, rig.namespace)
+    last = {"resourceVersion": held.metadata.resource_version, "finalizers": [], "annotations": {"done": "1"}}
+    seen = await rig.kube.merge_patch(BackupJob, "nightly", {"metadata": last}, rig.namespace)
+    assert (seen.metadata.uid, seen.metadata.annotations) == (made.metadata.uid, {"done": "1"})
+    assert await _gone(rig)
+    with pytest.raises(NotFound):
+        await rig.kube.merge_patch(BackupJob, "nightly", {"metadata": {"finalizers": []}}, rig.namespace)
+
+
+async def test_uid_and_version_are_both_checked(rig: Rig):
+    made = (await rig.job()).metadata
+    with pytest.raises(Conflict):
+        await rig.kube.delete(BackupJob, "nightly", rig.namespace, uid="other", resource_version=made.resource_version)
+    await rig.kube.delete(BackupJob, "nightly", rig.namespace, uid=made.uid, resource_version=made.resource_version)
+    assert await _gone(rig)
+
+
 async def test_a_second_deletion_changes_nothing(rig: Rig):
     made = await rig.job(finalizers=[FINALIZER])
     for _ in range(2):

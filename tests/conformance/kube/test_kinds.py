@@ -1,4 +1,4 @@
-"""What is special about Leases, Secrets, Jobs and Namespaces."""
+"""What is special about Leases and Secrets."""
 
 from typing import Any
 
@@ -6,17 +6,11 @@ import pytest
 from tests.conformance.kube.rig import Rig
 from tests.whole import whole
 
-from cozydrivers.api.backups import BackupJob
-from cozydrivers.api.base import KubeObject, Resource
 from cozydrivers.api.coordination import Lease
-from cozydrivers.api.core import ConfigMap, Namespace, Secret
-from cozydrivers.errors import AlreadyExists, Conflict, Forbidden, Invalid
+from cozydrivers.api.core import ConfigMap, Secret
+from cozydrivers.errors import AlreadyExists, Conflict, Invalid
 
 TIME = "2026-01-01T00:00:00.000000Z"
-
-
-class Job(KubeObject):
-    resource = Resource("batch", "v1", "Job", "jobs", namespaced=True)
 
 
 async def _lease(rig: Rig, **spec: Any) -> Lease:
@@ -91,61 +85,6 @@ async def test_the_type_of_a_secret_stays(rig: Rig):
         await rig.kube.merge_patch(Secret, "s", {"type": "example.com/x"}, rig.namespace)
 
 
-def _job() -> dict[str, Any]:
-    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "alpine"}]}
-    return {"metadata": {"name": "j"}, "spec": {"template": {"spec": pod}}}
-
-
-async def test_a_job_is_filled_in(rig: Rig):
-    made = await rig.kube.create(whole(Job), _job(), rig.namespace)
-    assert made.raw["spec"]["backoffLimit"] == 6
-    assert made.raw["spec"]["selector"]["matchLabels"] == {"batch.kubernetes.io/controller-uid": made.metadata.uid}
-    assert made.metadata.labels["job-name"] == "j"
-
-
-async def test_the_template_of_a_job_stays(rig: Rig):
-    await rig.kube.create(Job, _job(), rig.namespace)
-    patch = {"spec": {"template": {"spec": {"restartPolicy": "OnFailure"}}}}
-    with pytest.raises(Invalid) as caught:
-        await rig.kube.merge_patch(Job, "j", patch, rig.namespace)
-    assert caught.value.causes[0].field == "spec.template"
-
-
-async def test_a_job_is_complete_with_all_that_belongs_to_it(rig: Rig):
-    await rig.kube.create(Job, _job(), rig.namespace)
-    complete = [{"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")]
-    with pytest.raises(Invalid, match="SuccessCriteriaMet"):
-        await rig.kube.merge_patch(Job, "j", {"status": {"conditions": complete[1:]}}, rig.namespace, status=True)
-    times = {"startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:01:00Z"}
-    status = {**times, "succeeded": 1, "conditions": complete}
-    await rig.kube.merge_patch(Job, "j", {"status": status}, rig.namespace, status=True)
-
-
-async def test_a_namespace_is_active_and_knows_its_name(rig: Rig):
-    found = await rig.kube.get(Namespace, rig.namespace)
-    assert found.status.phase == "Active"
-    assert found.metadata.labels["kubernetes.io/metadata.name"] == rig.namespace
-
-
-async def test_a_leaving_namespace_takes_nothing_new_and_lets_go_of_the_old(rig: Rig):
-    made = await rig.job()
-    space = await rig.kube.get(Namespace, rig.namespace)
-    await rig.kube.delete(Namespace, rig.namespace, uid=space.metadata.uid)
-    assert (await rig.kube.get(Namespace, rig.namespace)).status.phase == "Terminating"
-    with pytest.raises(Forbidden) as caught:
-        await rig.configmap("c")
-    assert caught.value.causes[0].reason == "NamespaceTerminating"
-    await rig.kube.merge_patch(BackupJob, "nightly", {"metadata": {"labels": {"a": "1"}}}, rig.namespace)
-    await rig.kube.delete(BackupJob, "nightly", rig.namespace, uid=made.metadata.uid)
-
-
-async def test_a_leaving_namespace_is_gone_once_it_is_finalized(rig: Rig):
-    space = await rig.kube.get(Namespace, rig.namespace)
-    await rig.kube.delete(Namespace, rig.namespace, uid=space.metadata.uid)
-    path = Namespace.resource.path(None, rig.namespace)
-    leaving = (await rig.send("GET", path)).body
-    assert (await rig.send("PUT", f"{path}/finalize", {**leaving, "spec": {}})).status == 200
-    assert (await rig.send("GET", path)).status == 404
 
 
 async def test_metadata_of_one_object(rig: Rig):

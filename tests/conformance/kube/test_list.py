@@ -191,3 +191,75 @@ async def test_metadata_only(labelled: Rig):
     answer = await labelled.send("GET", path, accept=accept)
     assert answer.body["kind"] == "PartialObjectMetadataList"
     assert set(answer.body["items"][0]) == {"kind", "apiVersion", "metadata"}
+
+
+async def _shown(rig: Rig, **query: str) -> tuple[list[str], dict[str, object]]:
+    body = (await rig.send("GET", ConfigMap.resource.path(rig.namespace), **query)).body
+    return [item["metadata"]["name"] for item in body["items"]], body["metadata"]
+
+
+async def test_any_version_will_do(labelled: Rig):
+    """From the watch cache, which has no pages: the limit has no effect."""
+    names, metadata = await _shown(labelled, resourceVersion="0", limit="2")
+    assert names == list(LABELS)
+    assert set(metadata) == {"resourceVersion"}
+
+
+async def test_not_older_than(labelled: Rig):
+    first = (await labelled.kube.get(ConfigMap, "l-0", labelled.namespace)).metadata.resource_version
+    names, metadata = await _shown(labelled, resourceVersion=first)
+    assert names == list(LABELS)
+    assert int(str(metadata["resourceVersion"])) > int(first)
+    names, metadata = await _shown(labelled, resourceVersion=first, resourceVersionMatch="NotOlderThan", limit="2")
+    assert (names, metadata["remainingItemCount"]) == (["l-0", "l-1"], 3)
+
+
+async def test_a_limit_makes_a_version_exact(labelled: Rig):
+    first = (await labelled.kube.get(ConfigMap, "l-0", labelled.namespace)).metadata.resource_version
+    names, metadata = await _shown(labelled, resourceVersion=first, limit="2")
+    assert (names, metadata["resourceVersion"]) == (["l-0"], first)
+
+
+async def test_pages_may_change_their_size(labelled: Rig):
+    names, metadata = await _shown(labelled, limit="2")
+    token = str(metadata["continue"])
+    assert (names, metadata["remainingItemCount"]) == (["l-0", "l-1"], 3)
+    names, metadata = await _shown(labelled, limit="1", **{"continue": token})
+    assert (names, metadata["remainingItemCount"]) == (["l-2"], 2)
+    names, metadata = await _shown(labelled, **{"continue": token})
+    assert (names, set(metadata)) == (["l-2", "l-3", "l-4"], {"resourceVersion"})
+
+
+async def test_of_selected_items_nobody_counts_the_rest(labelled: Rig):
+    _, metadata = await _shown(labelled, limit="2", labelSelector="env")
+    assert set(metadata) == {"resourceVersion", "continue"}
+
+
+async def test_versions_that_can_not_be_asked_for(labelled: Rig):
+    path = ConfigMap.resource.path(labelled.namespace)
+    token = (await _shown(labelled, limit="2"))[1]["continue"]
+    answer = await labelled.send("GET", path, resourceVersion="5", **{"continue": str(token)})
+    assert (answer.status, answer.body["message"]) == (
+        400,
+        "specifying resource version is not allowed when using continue",
+    )
+    answer = await labelled.send("GET", path, resourceVersion="0", resourceVersionMatch="Exact")
+    assert (answer.status, answer.body["details"]["causes"][0]["field"]) == (422, "resourceVersionMatch")
+    answer = await labelled.send("GET", path, limit="x")
+    assert (answer.status, answer.body["message"]) == (400, 'strconv.ParseInt: parsing "x": invalid syntax')
+
+
+async def test_one_name_in_one_of_all_namespaces(labelled: Rig):
+    query = {"fieldSelector": f"metadata.name=l-1,metadata.namespace={labelled.namespace}"}
+    for path in (ConfigMap.resource.path(), ConfigMap.resource.path(labelled.namespace)):
+        answer = await labelled.send("GET", path, **query)
+        assert [item["metadata"]["name"] for item in answer.body["items"]] == ["l-1"]
+    answer = await labelled.send("GET", path, fieldSelector="metadata.namespace=other")
+    assert answer.body["items"] == []
+
+
+async def test_one_name_of_custom_resources(rig: Rig):
+    for name in ("a", "b"):
+        await rig.job(name)
+    found = await rig.kube.list(BackupJob, rig.namespace, field_selector="metadata.name=b")
+    assert [item.metadata.name for item in found.items] == ["b"]

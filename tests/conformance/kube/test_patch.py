@@ -52,6 +52,31 @@ async def test_a_stale_patch_changes_nothing(rig: Rig):
     assert (await rig.kube.get(BackupJob, "nightly", rig.namespace)).metadata.labels == {"a": "1"}
 
 
+async def test_of_two_who_write_a_status_from_the_same_version_one_is_refused(rig: Rig):
+    version = (await rig.job()).metadata.resource_version
+
+    async def write(phase: str) -> BackupJob:
+        patch = {"metadata": {"resourceVersion": version}, "status": {"phase": phase}}
+        return await rig.kube.merge_patch(BackupJob, "nightly", patch, rig.namespace, status=True)
+
+    assert (await write("Running")).status.phase == "Running"
+    with pytest.raises(Conflict, match="the object has been modified; please apply your changes to the latest version"):
+        await write("Failed")
+
+
+async def test_a_null_that_deletes_nothing_keeps_the_version(rig: Rig):
+    made = await rig.job()
+    patch = {"metadata": {"annotations": {"absent": None}, "finalizers": None}, "spec": {"planRef": None}}
+    patched = await rig.kube.merge_patch(BackupJob, "nightly", patch, rig.namespace)
+    assert patched.metadata.resource_version == made.metadata.resource_version
+
+
+async def test_a_null_deletes_a_whole_map(rig: Rig):
+    await rig.job(annotations={"a": "1", "b": "2"})
+    patched = await rig.kube.merge_patch(BackupJob, "nightly", {"metadata": {"annotations": None}}, rig.namespace)
+    assert "annotations" not in patched.raw["metadata"]
+
+
 async def test_a_stale_status_patch_is_refused_too(rig: Rig):
     await rig.job()
     stale = {"metadata": {"resourceVersion": "1"}, "status": {"phase": "Running"}}

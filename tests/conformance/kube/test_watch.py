@@ -173,3 +173,94 @@ async def test_leaving_a_watch_early_leaves_nothing_open(rig: Rig):
     async with aclosing(watch):
         async for _ in watch:
             break
+
+
+async def _seen(rig: Rig, path: str, selector: str, version: str) -> list[tuple[str, str, str]]:
+    lines = await rig.watched(path, fieldSelector=selector, resourceVersion=version)
+    metadata = [(line["type"], line["object"]["metadata"]) for line in lines]
+    return [(kind, each["namespace"], each["name"]) for kind, each in metadata]
+
+
+async def test_a_field_selector_narrows_it_to_a_name(rig: Rig):
+    version = await rig.version()
+    for name in ("a", "b"):
+        made = await rig.configmap(name)
+        await rig.kube.merge_patch(ConfigMap, name, {"data": {"a": "2"}}, rig.namespace)
+    await rig.kube.delete(ConfigMap, "b", rig.namespace, uid=made.metadata.uid)
+    path, here = ConfigMap.resource.path(rig.namespace), rig.namespace
+    only_b = [("ADDED", here, "b"), ("MODIFIED", here, "b"), ("DELETED", here, "b")]
+    assert await _seen(rig, path, "metadata.name=b", version) == only_b
+    assert await _seen(rig, path, "metadata.name==b", version) == only_b
+    assert await _seen(rig, path, "metadata.name!=a", version) == only_b
+    assert await _seen(rig, path, "metadata.name=b,metadata.name=a", version) == []
+    assert await _seen(rig, path, "metadata.name=a", "0") == [("ADDED", here, "a")]
+
+
+async def test_a_field_selector_narrows_it_to_a_namespace(rig: Rig):
+    other = (await rig.kube.create(Namespace, {"metadata": {"generateName": "other-"}})).metadata.name
+    version, here = await rig.version(), rig.namespace
+    for namespace in (here, other):
+        for name in ("a", "b"):
+            await rig.kube.create(ConfigMap, {"metadata": {"name": name}}, namespace)
+    path, own = ConfigMap.resource.path(), ConfigMap.resource.path(here)
+    assert await _seen(rig, path, f"metadata.namespace={other}", version) == [
+        ("ADDED", other, "a"),
+        ("ADDED", other, "b"),
+    ]
+    assert await _seen(rig, path, f"metadata.namespace={other},metadata.name=b", version) == [("ADDED", other, "b")]
+    assert await _seen(rig, path, "metadata.name=b", version) == [("ADDED", here, "b"), ("ADDED", other, "b")]
+    assert await _seen(rig, own, f"metadata.namespace={other}", version) == []
+
+
+async def test_a_field_selector_narrows_custom_resources_too(rig: Rig):
+    version = await rig.version()
+    for name in ("a", "b"):
+        await rig.job(name)
+    path = BackupJob.resource.path()
+    selector = f"metadata.namespace={rig.namespace},metadata.name=a"
+    assert await _seen(rig, path, selector, version) == [("ADDED", rig.namespace, "a")]
+
+
+@pytest.mark.parametrize(
+    ("selector", "message"),
+    [
+        ("spec.x=a", '"spec.x" is not a known field selector: only "metadata.name", "metadata.namespace"'),
+        ("metadata.name in (a)", "invalid selector: 'metadata.name in (a)'; can't understand 'metadata.name in (a)'"),
+    ],
+)
+async def test_a_field_selector_that_is_none(rig: Rig, selector: str, message: str):
+    (line,) = await rig.watched(ConfigMap.resource.path(rig.namespace), fieldSelector=selector)
+    assert (line["code"], line["message"]) == (400, message)
+
+
+async def test_it_goes_on_from_its_last_event_after_it_has_ended(rig: Rig):
+    version, names = await rig.version(), list[str]()
+    for name in ("a", "b", "c"):
+        await rig.job(name)
+        (event,) = await rig.events(BackupJob, 1, version)
+        names.append(event.object.metadata.name)
+        version = event.object.metadata.resource_version
+    assert names == ["a", "b", "c"]
+
+
+async def test_it_goes_on_from_the_version_of_another_kind(rig: Rig):
+    """All kinds share one sequence, so the version of a list or of a bookmark is as good as an event's."""
+    made = await rig.configmap("c")
+    await rig.job()
+    (event,) = await rig.events(BackupJob, 1, made.metadata.resource_version)
+    assert event.type == "ADDED"
+
+
+async def test_a_limit_has_no_effect_on_it(rig: Rig):
+    for name in ("a", "b"):
+        await rig.configmap(name)
+    lines = await rig.watched(ConfigMap.resource.path(rig.namespace), resourceVersion="0", limit="1")
+    assert [line["object"]["metadata"]["name"] for line in lines] == ["a", "b"]
+
+
+async def test_a_namespace_that_is_not_there_is_silent(rig: Rig):
+    assert await rig.watched(ConfigMap.resource.path("absent"), resourceVersion="0") == []
+
+
+async def test_a_version_of_the_future_waits(rig: Rig):
+    assert await rig.watched(ConfigMap.resource.path(rig.namespace), resourceVersion="99999999") == []

@@ -1,6 +1,8 @@
 """What can go wrong between a client and a cluster, on demand."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -129,6 +131,16 @@ class Faults:
         until = math.inf if seconds is None else anyio.current_time() + seconds
         left = count if seconds is None else math.inf
         self._planned.append(_Fault(kind, left, until, method, path, status, retry_after))
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Spare what the cluster does itself from webhooks and rivals."""
+        webhooks, rivals = self._webhooks, self._rivals
+        self._webhooks, self._rivals = set(), 0
+        try:
+            yield
+        finally:
+            self._webhooks, self._rivals = webhooks, rivals
 
     async def before(self, method: str, path: str) -> bool:
         """Act before a request is done; returns whether its reply is to be lost."""

@@ -24,7 +24,9 @@ _DEFAULTS = {
 }
 _UID_LABEL = "batch.kubernetes.io/controller-uid"
 _NOT_NEGATIVE = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
-_COUNTERS = ("active", "succeeded", "failed", "ready", "terminating")
+_COUNTED = ("active", "succeeded", "failed")
+_OMITTED = (*_COUNTED, "conditions")
+_COUNTERS = (*_COUNTED, "ready", "terminating")
 _EXCLUSIVE = (
     ("Complete", "Failed"),
     ("Complete", "FailureTarget"),
@@ -42,7 +44,7 @@ def completed_job(obj: Object) -> Object:
     template = spec.get("template") or {}
     metadata = {"creationTimestamp": None, **(template.get("metadata") or {})}
     spec["template"] = {**template, "metadata": metadata, "spec": completed_spec(template.get("spec") or {})}
-    status = obj.get("status") or {}
+    status = {key: value for key, value in (obj.get("status") or {}).items() if value or key not in _OMITTED}
     if status.get("conditions"):
         status = {**status, "conditions": untimed(status["conditions"])}
     return _labelled({**obj, "spec": spec, "status": status})

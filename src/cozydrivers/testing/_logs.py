@@ -22,12 +22,20 @@ def read_log(request: Request, pod: Object, logs: Logs) -> Answer:
     if not node:
         return Answer(204, b"", ())
     text = logs.get((pod["metadata"]["uid"], container))
+    if reason := _waits(pod, container):
+        raise bad_request(f'container "{container}" in pod "{pod["metadata"]["name"]}" is waiting to start: {reason}')
     if text is None:
         # The server looks for the node, and says that it is a Pod which is not there.
         raise not_found(request.kind.resource, node)
     lines = text.splitlines(keepends=True)
     kept = "".join(lines if tail is None else lines[len(lines) - min(tail, len(lines)) :])
     return Answer(200, kept.encode()[:limit], _TEXT)
+
+
+def _waits(pod: Object, container: str) -> str:
+    """Why a container has not started, if it has not."""
+    states = {item["name"]: item["state"] for item in pod["status"].get("containerStatuses", ())}
+    return str(states.get(container, {}).get("waiting", {}).get("reason", ""))
 
 
 def _number(request: Request, name: str, least: int) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 
+from cozydrivers.api.base import Resource
 from cozydrivers.kube import KubeClient
 from cozydrivers.testing import _deletes, _reads
 from cozydrivers.testing._access import Access
@@ -146,6 +147,24 @@ class FakeCluster:
         if isinstance(answer, Answer):
             return answer.status, [*usual, *answer.headers], b"" if method == "HEAD" else answer.body
         return 200, [*usual, _JSON], answer
+
+    def act(self, method: str, path: str, body: Object | None = None, **query: str) -> Any:
+        """Do something as the cluster's own controllers do, and return the decoded answer; a PATCH is a merge patch.
+
+        No fault and no webhook hits it, and it is not among the `requests`. Raises Failure when it is refused.
+        """
+        self._open()
+        content = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"authorization": f"Bearer {ADMIN_TOKEN}", "content-type": content}
+        with self.faults.suspended():
+            answer = self._answer(method, path, query, headers, b"" if body is None else json.dumps(body).encode())
+        self._retire()
+        return json.loads(answer.body) if isinstance(answer, Answer) else answer
+
+    def resources(self) -> list[Resource]:
+        """List the kinds that are kept here, each in one version."""
+        kept = {kind.storage: kind.resource for kind in reversed(self._kinds) if not kind.stored_as}
+        return list(kept.values())[::-1]
 
     def _open(self) -> None:
         if self._store.version:

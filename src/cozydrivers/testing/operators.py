@@ -12,6 +12,10 @@ from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.core import Namespace, Pod, Secret
 from cozydrivers.errors import AlreadyExists
 from cozydrivers.kube import KubeClient
+from cozydrivers.testing.controllers import collect_garbage, empty_namespace
+from cozydrivers.testing.jobs import JobRunner, PodRun
+
+__all__ = ["Installation", "JobRunner", "Network", "PodRun", "collect_garbage", "empty_namespace"]
 
 PORT = 7171
 USERNAME = "backup"

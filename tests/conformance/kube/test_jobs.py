@@ -9,8 +9,8 @@ from cozydrivers.api.base import KubeObject, Resource
 from cozydrivers.errors import Invalid, NotFound
 
 STARTED, ENDED = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
-CONTAINER = {"name": "c", "image": "alpine"}
-POD = {"restartPolicy": "Never", "containers": [CONTAINER]}
+CONTAINER: dict[str, Any] = {"name": "c", "image": "alpine"}
+POD: dict[str, Any] = {"restartPolicy": "Never", "containers": [CONTAINER]}
 
 
 class Job(KubeObject):
@@ -48,7 +48,7 @@ def true(*kinds: str) -> list[dict[str, str]]:
     return [{"type": kind, "status": "True"} for kind in kinds]
 
 
-DONE = {
+DONE: dict[str, Any] = {
     "startTime": STARTED,
     "completionTime": ENDED,
     "succeeded": 1,
@@ -110,7 +110,7 @@ async def test_an_image_without_a_version_is_always_pulled(rig: Rig, image: str,
 
 
 async def test_its_template_is_filled_in(rig: Rig):
-    container = {
+    container: dict[str, Any] = {
         "name": "c",
         "image": "a:1",
         "env": [
@@ -121,7 +121,7 @@ async def test_its_template_is_filled_in(rig: Rig):
         "volumeMounts": [{"name": "v", "mountPath": "/v"}],
         "resources": {"limits": {"cpu": "1"}},
     }
-    volumes = [{"name": "v", "emptyDir": {}}, {"name": "s", "secret": {"secretName": "z"}}]
+    volumes: list[Any] = [{"name": "v", "emptyDir": {}}, {"name": "s", "secret": {"secretName": "z"}}]
     init = {"name": "i", "image": "a:1"}
     pod = {**POD, "containers": [container], "initContainers": [init], "volumes": volumes, "serviceAccountName": "sa"}
     spec = (await make(rig, pod=pod))["spec"]["template"]["spec"]
@@ -268,7 +268,9 @@ async def test_the_template_of_a_suspended_one_may_change_until_it_starts(rig: R
 async def test_it_runs_and_completes(rig: Rig):
     await make(rig)
     await report(rig, startTime=STARTED, active=1, ready=1)
-    await report(rig, active=0, ready=0, conditions=true("SuccessCriteriaMet"))
+    ended = await report(rig, active=0, ready=0, conditions=true("SuccessCriteriaMet"))
+    assert "active" not in ended.raw["status"]
+    assert ended.raw["status"]["ready"] == 0
     done = await report(rig, **DONE)
     untimed = {"lastProbeTime": None, "lastTransitionTime": None}
     assert done.raw["status"]["conditions"] == [{**item, **untimed} for item in DONE["conditions"]]

@@ -15,9 +15,8 @@ async def _pod(rig: Rig, **spec: Any) -> Pod:
     return await rig.kube.create(Pod, {"metadata": {"name": "p"}, "spec": {"containers": ONE, **spec}}, rig.namespace)
 
 
-async def _log(rig: Rig, name: str = "p", container: str = "", tail_lines: int = 5, limit_bytes: int = 100) -> str:
-    options = {"container": container, "tail_lines": tail_lines, "limit_bytes": limit_bytes}
-    return await rig.kube.pod_log(name, rig.namespace, **options)
+async def _log(rig: Rig, container: str = "", *, lines: int = 5, size: int = 100) -> str:
+    return await rig.kube.pod_log("p", rig.namespace, container=container, tail_lines=lines, limit_bytes=size)
 
 
 async def test_one_without_containers(rig: Rig):
@@ -39,7 +38,7 @@ async def test_its_node_stays(rig: Rig):
 
 async def test_its_status_is_filled_in(rig: Rig):
     await _pod(rig)
-    status = {
+    status: dict[str, Any] = {
         "phase": "Failed",
         "podIP": "127.1.1.1",
         "conditions": [{"type": "Ready", "status": "False"}],
@@ -56,7 +55,7 @@ async def test_its_status_is_filled_in(rig: Rig):
     }
     shown = (await rig.kube.merge_patch(Pod, "p", {"status": status}, rig.namespace, status=True)).raw["status"]
     assert shown["podIPs"] == [{"ip": "127.1.1.1"}]
-    assert shown["conditions"][0] == {**status["conditions"][0], "lastProbeTime": None, "lastTransitionTime": None}  # type: ignore[index]
+    assert shown["conditions"][0] == {**status["conditions"][0], "lastProbeTime": None, "lastTransitionTime": None}
     assert shown["containerStatuses"][0]["lastState"] == {}
     assert shown["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
 
@@ -96,9 +95,9 @@ async def test_of_several_containers_one_must_be_named(rig: Rig):
 async def test_limits_of_a_log_that_are_none(rig: Rig):
     await _pod(rig)
     with pytest.raises(Invalid, match="tailLines: Invalid value: -1: must be greater than or equal to 0"):
-        await _log(rig, tail_lines=-1)
+        await _log(rig, lines=-1)
     with pytest.raises(Invalid, match="limitBytes: Invalid value: 0: must be greater than 0"):
-        await _log(rig, limit_bytes=0)
+        await _log(rig, size=0)
     answer = await rig.send("GET", Pod.resource.path(rig.namespace, "p", "log"), tailLines="x")
     assert (answer.status, answer.body["message"]) == (400, 'strconv.ParseInt: parsing "x": invalid syntax')
 

@@ -14,7 +14,7 @@ import pytest
 from cozydrivers.api.backups import BackupJob
 from cozydrivers.api.base import KubeObject, Resource
 from cozydrivers.api.core import ConfigMap, Namespace
-from cozydrivers.errors import Forbidden, Gone, Invalid, Unavailable
+from cozydrivers.errors import ApiError, ClusterUnreachable, Conflict, Forbidden, Gone, Invalid, Unavailable
 from cozydrivers.testing import FakeCluster
 
 CRDS = Path(__file__).parents[2] / "fixtures" / "crds"
@@ -71,6 +71,174 @@ async def test_faults_can_be_taken_back():
     cluster.faults.clear()
     await cluster.kube().list(ConfigMap)
     assert anyio.current_time() < 60
+
+
+async def _fails_for(cluster: FakeCluster, error: type[ApiError]) -> float:
+    """Seconds until a request does not fail any more."""
+    began = anyio.current_time()
+    while True:
+        try:
+            await cluster.kube().get(Namespace, "default")
+        except error:
+            await anyio.sleep(1)
+        else:
+            return anyio.current_time() - began
+
+
+async def test_a_fault_can_last_for_a_time():
+    cluster = FakeCluster()
+    cluster.faults.fail(status=500, seconds=30)
+    assert await _fails_for(cluster, Unavailable) == pytest.approx(30)
+
+
+async def test_one_that_asks_too_much_is_told_when_to_come_back():
+    cluster = FakeCluster()
+    for retry_after, told in ((None, 1), (7, 7)):
+        cluster.faults.fail(status=429, retry_after=retry_after)
+        with pytest.raises(Unavailable) as caught:
+            await cluster.kube().list(ConfigMap)
+        assert caught.value.retry_after == told
+
+
+async def _events(cluster: FakeCluster, version: str, timeout: float = 290) -> list[str]:
+    watch = cluster.kube().watch(ConfigMap, resource_version=version, timeout=timeout)
+    return [event.object.metadata.name async for event in watch if event.type != "BOOKMARK"]
+
+
+async def test_an_outage_breaks_watches_refuses_for_a_time_and_forgets_versions():
+    cluster = FakeCluster()
+    version = (await cluster.kube().list(ConfigMap)).resource_version
+
+    async def stop() -> None:
+        await anyio.sleep(10)
+        cluster.faults.outage(30)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        with pytest.raises(ClusterUnreachable):
+            await _events(cluster, version)
+    assert anyio.current_time() == pytest.approx(10)
+    assert await _fails_for(cluster, ClusterUnreachable) == pytest.approx(30)
+    with pytest.raises(Gone):
+        await _events(cluster, version)
+
+
+async def test_a_silent_watch_shows_nothing_and_is_given_up_by_the_client():
+    cluster = FakeCluster()
+    kube = cluster.kube()
+    version = (await kube.list(ConfigMap)).resource_version
+
+    async def go_on() -> None:
+        await anyio.sleep(1)
+        cluster.faults.silence_watches("configmaps")
+        await kube.create(ConfigMap, _configmap("c"), "default")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(go_on)
+        with pytest.raises(ClusterUnreachable, match="no answer in time"):
+            await _events(cluster, version, timeout=60)
+    assert anyio.current_time() == pytest.approx(75)
+    assert await _events(cluster, version, timeout=1) == ["c"]
+
+
+async def test_watches_of_another_kind_are_not_silenced():
+    cluster = FakeCluster()
+    version = (await cluster.kube().list(ConfigMap)).resource_version
+
+    async def go_on() -> None:
+        await anyio.sleep(1)
+        cluster.faults.silence_watches("secrets")
+        await cluster.kube().create(ConfigMap, _configmap("c"), "default")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(go_on)
+        assert await _events(cluster, version, timeout=5) == ["c"]
+
+
+async def test_watches_and_cached_lists_can_be_late_while_other_reads_are_fresh():
+    cluster = FakeCluster()
+    kube = cluster.kube()
+    version = (await kube.list(ConfigMap)).resource_version
+    cluster.faults.lag = 10
+    seen: list[tuple[str, float]] = []
+
+    async def follow() -> None:
+        events = kube.watch(ConfigMap, resource_version=version, timeout=30)
+        seen.extend([(event.object.metadata.name, anyio.current_time()) async for event in events])
+
+    async def cached() -> int:
+        answer = await kube._transport.request("GET", "/api/v1/configmaps", {"resourceVersion": "0"}, {}, None, 30)
+        return len(json.loads(answer.body)["items"])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        for name in ("a", "b"):
+            await anyio.sleep(2)
+            await kube.create(ConfigMap, _configmap(name), "default")
+        await kube.get(ConfigMap, "b", "default")
+        assert (len((await kube.list(ConfigMap)).items), await cached()) == (2, 0)
+        await anyio.sleep(9)
+        assert await cached() == 1
+    assert [(name, round(at)) for name, at in seen if name] == [("a", 12), ("b", 14)]
+
+
+async def test_a_rival_makes_every_second_write_a_conflict():
+    cluster = FakeCluster()
+    kube = cluster.kube()
+    await kube.create(ConfigMap, _configmap("c"), "default")
+    cluster.faults.rival(2)
+    failed = []
+    for value in range(4):
+        version = (await kube.get(ConfigMap, "c", "default")).metadata.resource_version
+        patch = {"metadata": {"resourceVersion": version}, "data": {"a": str(value)}}
+        try:
+            await kube.merge_patch(ConfigMap, "c", patch, "default")
+        except Conflict:
+            failed.append(value)
+    assert failed == [0, 2]
+    assert (await kube.get(ConfigMap, "c", "default")).data == {"a": "3"}
+
+
+async def test_a_rival_does_not_hinder_who_names_no_version():
+    cluster = FakeCluster()
+    kube = cluster.kube()
+    made = await kube.create(ConfigMap, _configmap("c"), "default")
+    cluster.faults.rival(1)
+    await kube.merge_patch(ConfigMap, "c", {"data": {"a": "2"}}, "default")
+    await kube.delete(ConfigMap, "c", "default", uid=made.metadata.uid)
+
+
+async def test_a_broken_webhook_is_healed_by_clear():
+    cluster = FakeCluster()
+    kube = cluster.kube()
+    cluster.faults.break_webhook("configmaps")
+    with pytest.raises(Unavailable, match="failed calling webhook"):
+        await kube.create(ConfigMap, _configmap("c"), "default")
+    cluster.faults.clear()
+    await kube.create(ConfigMap, _configmap("c"), "default")
+
+
+async def test_what_the_cluster_does_itself_is_not_hindered_and_not_logged():
+    cluster = FakeCluster()
+    cluster.faults.outage(60)
+    cluster.faults.break_webhook("configmaps")
+    made = cluster.act("POST", "/api/v1/namespaces/default/configmaps", _configmap("c"))
+    path = "/api/v1/namespaces/default/configmaps/c"
+    assert cluster.act("PATCH", path, {"data": {"a": "2"}})["data"] == {"a": "2"}
+    assert cluster.act("GET", path)["metadata"]["uid"] == made["metadata"]["uid"]
+    assert cluster.requests == []
+
+
+async def test_rights_on_a_subresource_are_rights_of_their_own():
+    cluster = FakeCluster([CRDS])
+    cluster.add_user("writer", "token", {("create", "*"), ("patch", "backupjobs.backups.cozystack.io")})
+    writer = cluster.kube("token")
+    reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": "ch"}
+    body = {"metadata": {"name": "j"}, "spec": {"applicationRef": reference, "backupClassName": "c"}}
+    await writer.create(BackupJob, body, "default")
+    await writer.merge_patch(BackupJob, "j", {"metadata": {"labels": {"a": "b"}}}, "default")
+    with pytest.raises(Forbidden, match='cannot patch resource "backupjobs/status"'):
+        await writer.merge_patch(BackupJob, "j", {"status": {"phase": "Running"}}, "default", status=True)
 
 
 async def test_latency_takes_time():

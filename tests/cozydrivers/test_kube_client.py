@@ -346,6 +346,25 @@ def test_a_server_that_goes_away_is_unreachable(tmp_path: Path):
     asyncio.run(main())
 
 
+def test_an_outage_over_the_wire(tmp_path: Path):
+    async def main() -> None:
+        cluster = FakeCluster()
+        async with cluster.serve() as url:
+            cluster.kubeconfig(url, tmp_path / "kubeconfig")
+            async with KubeClient.connect(kubeconfig=str(tmp_path / "kubeconfig")) as kube:
+                async with aclosing(kube.watch(Namespace, resource_version="0")) as watch:
+                    await anext(watch)
+                    cluster.faults.outage(3600)
+                    with pytest.raises(ClusterUnreachable):
+                        [event async for event in watch]
+                with pytest.raises(ClusterUnreachable):
+                    await kube.get(Namespace, "default")
+                cluster.faults.clear()
+                await kube.get(Namespace, "default")
+
+    asyncio.run(main())
+
+
 def test_a_reply_that_never_comes_over_the_wire(tmp_path: Path):
     async def main() -> None:
         cluster = FakeCluster()

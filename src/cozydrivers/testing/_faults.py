@@ -8,7 +8,7 @@ from typing import Literal
 
 import anyio
 
-from cozydrivers.testing._request import Request, Target, Unreachable
+from cozydrivers.testing._request import Broken, Request, Target, Unreachable
 from cozydrivers.testing._status import Failure
 from cozydrivers.testing._watch import Watches
 
@@ -152,7 +152,7 @@ class Faults:
         if fault.kind == "hanging":
             await anyio.sleep_forever()
         if fault.kind == "refused":
-            raise Unreachable("connection refused")
+            raise Broken("connection refused")
         if fault.kind == "status":
             raise _failure(fault)
         return True

@@ -11,7 +11,11 @@ Headers = list[tuple[str, str]]
 
 
 class Unreachable(Exception):
-    """There is no answer, or it broke off; what was asked may have been done."""
+    """There is no answer; what was asked may have been done."""
+
+
+class Broken(Unreachable):
+    """There is no connection, or it broke."""
 
 
 @dataclass(frozen=True)

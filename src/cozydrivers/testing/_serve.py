@@ -11,7 +11,7 @@ import anyio
 
 from cozydrivers.errors import ClusterUnreachable
 from cozydrivers.kube.transport import Response, Stream
-from cozydrivers.testing._request import Headers, Unreachable
+from cozydrivers.testing._request import Broken, Headers, Unreachable
 
 Body = bytes | AsyncGenerator[bytes, None]
 Handler = Callable[[str, str, Mapping[str, str], Mapping[str, str], bytes], Awaitable[tuple[int, Headers, Body]]]
@@ -125,8 +125,11 @@ def _app(handler: Handler) -> Callable[..., Awaitable[None]]:
         query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
         try:
             status, answered, answer = await handler(scope["method"], scope["path"], query, headers, body)
+        except Broken:
+            # An answer that stays unfinished breaks the connection.
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+            return
         except Unreachable:
-            # There is no way to break a connection from here, so the answer just never comes.
             while (await receive())["type"] != "http.disconnect":
                 pass
             return
@@ -135,7 +138,7 @@ def _app(handler: Handler) -> Callable[..., Awaitable[None]]:
         if isinstance(answer, bytes):
             await send({"type": "http.response.body", "body": answer})
             return
-        with suppress(Unreachable):  # then the answer stays unfinished, and the server breaks the connection
+        with suppress(Broken):
             await _send_lines(answer, receive, send)
 
     return app

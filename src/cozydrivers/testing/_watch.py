@@ -12,7 +12,7 @@ from typing import Any, Literal
 import anyio
 
 from cozydrivers.testing._reads import matcher, parse_version, partial, selected, wants_metadata
-from cozydrivers.testing._request import Request, Unreachable
+from cozydrivers.testing._request import Broken, Request
 from cozydrivers.testing._selectors import Matcher
 from cozydrivers.testing._status import FieldError, expired, options_invalid
 from cozydrivers.testing._store import Change, Store
@@ -120,7 +120,7 @@ class Watches:
         if how == "silent":
             await anyio.sleep_forever()
         if how == "broken":
-            raise Unreachable("the connection broke")
+            raise Broken("the connection broke")
         return how == "closed"
 
     def _beginning(self, request: Request, version: int) -> tuple[list[bytes], int]:

@@ -86,14 +86,14 @@ def _name(metadata: Mapping[str, Any], kind: Kind) -> Iterator[FieldError]:
 
 def _labels(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     for key, value in (metadata.get("labels") or {}).items():
-        yield from _keys("metadata.labels", key, key)
+        yield from qualified_name_errors("metadata.labels", key, key)
         if len(value) > 63:
             yield invalid_value("metadata.labels", json.dumps(value), "must be no more than 63 characters")
         if not re.fullmatch(_LABEL, value):
             yield invalid_value("metadata.labels", json.dumps(value), _LABEL_RULE)
 
 
-def _keys(field: str, key: str, name: str) -> Iterator[FieldError]:
+def qualified_name_errors(field: str, key: str, name: str) -> Iterator[FieldError]:
     """Check a qualified name, with or without the prefix of a domain; `key` is how the client wrote it."""
     shown, (prefix, slash, last) = json.dumps(key), name.rpartition("/")
     if "/" in prefix:
@@ -117,7 +117,7 @@ def _keys(field: str, key: str, name: str) -> Iterator[FieldError]:
 def _annotations(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
     annotations = metadata.get("annotations") or {}
     for key in annotations:
-        yield from _keys("metadata.annotations", key, key.lower())
+        yield from qualified_name_errors("metadata.annotations", key, key.lower())
     if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > _LARGEST_ANNOTATIONS:
         message = f"Too long: may not be more than {_LARGEST_ANNOTATIONS} bytes"
         yield FieldError("TooLong", "metadata.annotations", message)
@@ -125,7 +125,7 @@ def _annotations(metadata: Mapping[str, Any]) -> Iterator[FieldError]:
 
 def _finalizers(metadata: Mapping[str, Any], kind: Kind) -> Iterator[FieldError]:
     for i, name in enumerate(metadata.get("finalizers") or ()):
-        yield from _keys("metadata.finalizers", name, name)
+        yield from qualified_name_errors("metadata.finalizers", name, name)
         if not kind.custom and "/" not in name and name not in _STANDARD_FINALIZERS:
             why = "name is neither a standard finalizer name nor is it fully qualified"
             yield invalid_value(f"metadata.finalizers[{i}]", json.dumps(name), why)

@@ -61,7 +61,7 @@ class Watches:
     def restart(self) -> None:
         """Break the open watches, and begin with a new cache; a server that starts writes to its own objects first."""
         self._end("broken", "")
-        self._store.version += 1
+        self._store.version += 1 if self._store.version else 0
         self._oldest = self._store.version
 
     def forget(self, storage: str) -> None:

@@ -85,8 +85,6 @@ async def test_the_type_of_a_secret_stays(rig: Rig):
         await rig.kube.merge_patch(Secret, "s", {"type": "example.com/x"}, rig.namespace)
 
 
-
-
 async def test_metadata_of_one_object(rig: Rig):
     await rig.configmap("c")
     path = ConfigMap.resource.path(rig.namespace, "c")

@@ -7,7 +7,8 @@ from tests.conformance.kube.rig import Answer, Rig, job
 
 from cozydrivers.api.backups import BackupJob
 from cozydrivers.api.coordination import Lease
-from cozydrivers.api.core import ConfigMap, Event, Namespace
+from cozydrivers.api.core import ConfigMap, Namespace
+from cozydrivers.api.events import Event
 from cozydrivers.errors import Forbidden, NotFound
 
 FINALIZER = "cozydrivers.cozystack.io/cleanup"
@@ -42,7 +43,7 @@ async def test_a_leaving_one_takes_nothing_new(rig: Rig):
         (BackupJob, job("new")),
         (ConfigMap, {"metadata": {"name": "new"}}),
         (Lease, {"metadata": {"name": "new"}}),
-        (Event, {"metadata": {"name": "new"}, "involvedObject": {"namespace": rig.namespace}}),
+        (Event, new_event("new", rig.namespace)),
     ]
     for kind, body in bodies:
         with pytest.raises(Forbidden) as caught:

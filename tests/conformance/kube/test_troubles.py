@@ -5,7 +5,8 @@ import pytest
 from tests.conformance.kube.rig import Rig, job
 
 from cozydrivers.api.backups import BackupJob
-from cozydrivers.api.core import ConfigMap, Event
+from cozydrivers.api.core import ConfigMap
+from cozydrivers.api.events import Event
 from cozydrivers.errors import ClusterUnreachable, Conflict, Gone, Invalid, NotFound, Unavailable
 
 UNREACHABLE = (
@@ -112,8 +113,7 @@ async def test_over_a_restart_pages_and_exact_versions_and_events_go_on(rig: Rig
     path = ConfigMap.resource.path(rig.namespace)
     first = (await rig.send("GET", path, limit="1")).body["metadata"]
     version = first["resourceVersion"]
-    event = {"metadata": {"name": "e"}, "involvedObject": {"namespace": rig.namespace}, "reason": "Started"}
-    await rig.kube.create(Event, event, rig.namespace)
+    await rig.kube.create(Event, new_event("e", rig.namespace), rig.namespace)
     await rig.controls.restart()
     rest = await rig.send("GET", path, **{"continue": first["continue"]})
     assert [item["metadata"]["name"] for item in rest.body["items"]] == ["b"]

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from tests.cozydrivers.checks import assert_one_sentence
 from tests.cozydrivers.stage import APP, CLASS, FIXTURES, TENANT
+from tests.whole import whole
 
 from cozydrivers.api.backups import Backup, BackupJob, Plan, RestoreJob
 from cozydrivers.api.base import Condition, TypedReference
@@ -179,7 +180,8 @@ async def test_a_slot_makes_a_job_named_after_it_which_belongs_to_the_plan(timet
         [job] = await timetable.jobs()
     assert job.metadata.name == f"nightly-{int(datetime(2026, 11, 23, 3, tzinfo=UTC).timestamp()) // 60}"
     assert job.metadata.creation_timestamp == datetime(2026, 11, 23, 3, tzinfo=UTC)
-    assert job.raw["metadata"]["ownerReferences"] == [
+    shown = await timetable.kube.get(whole(BackupJob), job.metadata.name, TENANT)
+    assert shown.raw["metadata"]["ownerReferences"] == [
         {
             "apiVersion": "backups.cozystack.io/v1alpha1",
             "kind": "Plan",
@@ -189,7 +191,7 @@ async def test_a_slot_makes_a_job_named_after_it_which_belongs_to_the_plan(timet
             "blockOwnerDeletion": True,
         }
     ]
-    assert job.raw["spec"] == {
+    assert shown.raw["spec"] == {
         "planRef": {"name": "nightly"},
         "applicationRef": APPLICATION,
         "backupClassName": CLASS,

@@ -281,6 +281,7 @@ async def test_a_version_that_the_answer_calls_too_old_is_listed_anew_after_a_pa
         await anyio.sleep(10)
         cluster.faults.fail(1, status=410, method="GET", path=PATH)
         cluster.drop_watches()
+        await anyio.sleep(0.01)
         await create(cluster, "b")
         pause = 0.8 * (1 - chance / 2)
         await anyio.sleep(pause - 0.1)

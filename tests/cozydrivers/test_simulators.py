@@ -6,6 +6,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.cozydrivers.stage import FIXTURES
+from tests.whole import whole
 
 from cozydrivers.api.backups import Backup, BackupJob, Plan
 from cozydrivers.api.base import KubeObject, Resource
@@ -47,7 +48,7 @@ async def _conditions(kube: KubeClient, name: str = "dump") -> list[tuple[str, s
 
 
 async def _pods(kube: KubeClient) -> list[Pod]:
-    return (await kube.list(Pod, SPACE)).items
+    return (await kube.list(whole(Pod), SPACE)).items
 
 
 async def _run(runner: JobRunner, seconds: float) -> None:
@@ -301,7 +302,7 @@ async def test_one_of_two_owners_is_enough():
     await kube.create(ConfigMap, _owned("child", first, second), SPACE)
     await kube.delete(ConfigMap, "first", SPACE, uid=first.metadata.uid)
     assert collect_garbage(cluster) == []
-    child = await kube.get(ConfigMap, "child", SPACE)
+    child = await kube.get(whole(ConfigMap), "child", SPACE)
     assert [owner["name"] for owner in child.raw["metadata"]["ownerReferences"]] == ["second"]
 
 
@@ -367,7 +368,7 @@ async def test_a_finalizer_holds_a_namespace_which_says_so():
     await kube.create(ConfigMap, {"metadata": {"name": "c", "finalizers": ["example.com/held"]}}, SPACE)
     await _leave(kube)
     assert not empty_namespace(cluster, SPACE)
-    told = (await kube.get(Namespace, SPACE)).raw["status"]["conditions"]
+    told = (await kube.get(whole(Namespace), SPACE)).raw["status"]["conditions"]
     assert [condition["message"] for condition in told] == [
         "Some resources are remaining: configmaps has 1 resource instances",
         "Some content in the namespace has finalizers remaining: example.com/held in 1 resource instances",

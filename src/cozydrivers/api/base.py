@@ -196,3 +196,7 @@ class TypedReference(Reference):
 
     api_group: str = ""
     kind: str = ""
+
+    def written(self) -> dict[str, str]:
+        """As it stands in an object that is written."""
+        return self.model_dump(by_alias=True, exclude_defaults=True)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cozydrivers.api.backups import Backup, BackupJob
-from cozydrivers.api.base import TypedReference
 from cozydrivers.controllers.deletion import latched
 from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.ledger import CLASS, JOB_UID
@@ -98,8 +97,8 @@ class BackupJobController(JobController[BackupJob]):
 
 def _body(job: BackupJob, target: Target, artifact: Artifact, name: str, now: datetime) -> Mapping[str, Any]:
     spec = {
-        "applicationRef": _reference(job.spec.application_ref),
-        "strategyRef": _reference(target.strategy_ref),
+        "applicationRef": job.spec.application_ref.written(),
+        "strategyRef": target.strategy_ref.written(),
         "takenAt": artifact.taken_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "driverMetadata": dict(artifact.driver_metadata),
     }
@@ -107,7 +106,7 @@ def _body(job: BackupJob, target: Target, artifact: Artifact, name: str, now: da
         spec["planRef"] = {"name": job.spec.plan_ref.name}
     annotations = {JOB_UID: job.metadata.uid, CLASS: target.class_name}
     return {
-        "metadata": {"name": name, **latched(target.deletion_policy, annotations)},
+        "metadata": {"name": name, "labels": dict(job.metadata.labels), **latched(target.deletion_policy, annotations)},
         "spec": spec,
         "status": {
             "phase": "Ready",
@@ -115,7 +114,3 @@ def _body(job: BackupJob, target: Target, artifact: Artifact, name: str, now: da
             "conditions": with_conditions([], artifact.conditions, now, 1),
         },
     }
-
-
-def _reference(reference: TypedReference) -> dict[str, str]:
-    return reference.model_dump(by_alias=True, exclude_defaults=True)

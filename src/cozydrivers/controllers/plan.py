@@ -26,6 +26,7 @@ from cozydrivers.kube import KubeClient
 from cozydrivers.metrics import Metrics
 from cozydrivers.runtime import Controller, EventRecorder, Key, WorkQueue
 from cozydrivers.runtime.cache import Caches
+from cozydrivers.runtime.conditions import as_written
 
 _AGAIN = timedelta(seconds=30)
 """Until a job that the API server refused is tried again."""
@@ -168,7 +169,7 @@ class PlanController:
         now = self.now()
         told = (verdict.error, verdict.ready)
         conditions = with_conditions(plan.status.conditions, told, now, plan.metadata.generation)
-        if plan.raw.get("status", {}).get("conditions") == conditions:
+        if conditions == as_written(plan.status.conditions):
             return
         body = {"metadata": {"resourceVersion": plan.metadata.resource_version}, "status": {"conditions": conditions}}
         name, namespace = plan.metadata.name, plan.metadata.namespace
@@ -226,7 +227,7 @@ def _job(plan: Plan, slot: datetime) -> dict[str, Any]:
         },
         "spec": {
             "planRef": {"name": plan.metadata.name},
-            "applicationRef": plan.raw["spec"]["applicationRef"],
+            "applicationRef": plan.spec.application_ref.written(),
             "backupClassName": plan.spec.backup_class_name,
         },
     }

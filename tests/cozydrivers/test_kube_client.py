@@ -325,7 +325,7 @@ def test_open_watches_can_not_use_up_the_connections(tmp_path: Path):
     async def main() -> int:
         FakeCluster().kubeconfig("http://127.0.0.1:1", tmp_path / "kubeconfig")
         async with connect(str(tmp_path / "kubeconfig"), None) as transport:
-            connector = transport._api.rest_client.pool_manager.connector
+            connector = transport._session.connector
             assert connector is not None
             return connector.limit
 
@@ -402,3 +402,25 @@ def test_the_kubeconfig_of_the_environment_is_used(tmp_path: Path, monkeypatch: 
                 return (await kube.get(Namespace, "default")).metadata.name
 
     assert asyncio.run(main()) == "default"
+
+
+def test_the_proxy_is_that_of_the_environment_and_no_netrc_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+    async def name() -> str:
+        async with KubeClient.connect(kubeconfig=str(tmp_path / "kubeconfig")) as kube:
+            return (await kube.get(Namespace, "default")).metadata.name
+
+    async def main() -> None:
+        fake = FakeCluster()
+        async with fake.serve() as url:
+            fake.kubeconfig(url, tmp_path / "kubeconfig")
+            assert await name() == "default"
+            monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+            with pytest.raises(ClusterUnreachable):
+                await name()
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+            assert await name() == "default"
+
+    asyncio.run(main())

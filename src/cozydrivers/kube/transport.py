@@ -1,16 +1,18 @@
 """How requests reach an API server: the seam below `KubeClient`, and its real end.
 
-kubernetes-asyncio brings configuration, authentication and the REST layer. The answer's bytes and status are read here,
-because kubernetes-asyncio 36.1 does not look at the status on its raw path.
+kubernetes-asyncio brings configuration, authentication and the pool of connections. The requests are our own: its REST
+layer (36.1) does not look at the status on its raw path, and looks for a proxy and into a .netrc for each, in threads.
 """
 
+import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import anyio
@@ -25,6 +27,7 @@ from cozydrivers.kube.library import (
 )
 
 _DEFAULT_KUBECONFIG = "~/.kube/config"
+_READ_BUFFER = 2**21  # an object, which is a line of a watch, has 1.5 MiB at most
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,12 @@ class Observing:
 
 
 class RestTransport:
-    """The transport over kubernetes-asyncio's REST layer."""
+    """The transport over aiohttp, to the server and with the credentials that kubernetes-asyncio has found."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, session: aiohttp.ClientSession) -> None:
         self._api = api
+        self._session = session
+        self._proxy = _proxy(api.configuration)
 
     @property
     def host(self) -> str:
@@ -145,18 +150,19 @@ class RestTransport:
     async def _send(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: Any, timeout: float
     ) -> aiohttp.ClientResponse:
-        sent = {**self._api.default_headers, **headers}
+        sent = dict(headers)
         await self._api.update_params_for_auth(sent, [], ["BearerToken"])
-        answer: aiohttp.ClientResponse = await self._api.rest_client.request(
+        return await self._session.request(
             method,
-            f"{self._api.configuration.host}{path}",
-            query_params=dict(query),
+            f"{self._api.configuration.host}{path}{'?' * bool(query)}{urlencode(query)}",
             headers=sent,
-            body=body,
-            _preload_content=False,
-            _request_timeout=timeout,
+            data=None if body is None else json.dumps(body),
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            allow_redirects=False,
+            server_hostname=self._api.configuration.tls_server_name,
+            proxy=self._proxy,
+            proxy_headers=self._api.configuration.proxy_headers,
         )
-        return answer
 
 
 class _translated_errors:  # noqa: N801 - a context manager, used like a function
@@ -200,7 +206,19 @@ async def connect(kubeconfig: str | None, context: str | None) -> AsyncGenerator
     except (ConfigException, OSError) as error:
         raise InvalidInput(f"no usable cluster configuration: {error}") from None
     async with ApiClient(configuration) as api:
-        yield RestTransport(api)
+        connector = api.rest_client.pool_manager.connector
+        async with aiohttp.ClientSession(
+            connector=connector, connector_owner=False, read_bufsize=_READ_BUFFER
+        ) as session:
+            yield RestTransport(api, session)
+
+
+def _proxy(configuration: Configuration) -> str | None:
+    """The proxy of the kubeconfig, else that of the environment."""
+    server = urlsplit(str(configuration.host))
+    if configuration.proxy or proxy_bypass(server.hostname or ""):
+        return configuration.proxy
+    return getproxies().get(server.scheme)
 
 
 async def _configure(configuration: Configuration, kubeconfig: str | None, context: str | None) -> None:

@@ -1,10 +1,10 @@
-"""Run the benchmarks and print their table: CPU time of the client's process, medians of 5 interleaved rounds.
+"""Run the benchmarks and print their tables; those of the controller, in `controller`, go by the name `controller`.
 
-Each measurement is a process of its own; what answers it is another one. Ratios are of medians from one run.
+The others are CPU time of the client's process, medians of 5 interleaved rounds. Each measurement is a process of its
+own; what answers it is another one. Ratios are of medians from one run.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from tests.real.processes import free_ports
 
-from benchmarks import cases
+from benchmarks import cases, controller
+from benchmarks.processes import pin
 
 ROUNDS = 5
 
@@ -28,6 +29,15 @@ class Measured(NamedTuple):
 
 def main(names: Sequence[str]) -> None:
     """Run the named benchmarks, all without a name."""
+    chosen = [name for name in names if not name.startswith("-")]
+    if set(chosen) != {"controller"}:
+        measure_cases(chosen)
+    if not chosen or "controller" in chosen:
+        controller.main(names)
+
+
+def measure_cases(names: Sequence[str]) -> None:
+    """Run what stands in `cases`."""
     print("| benchmark | CPU | over | CPU | ratio | aim | peak MB |")
     print("|---|---|---|---|---|---|---|")
     for case in cases.CASES:
@@ -84,12 +94,6 @@ def served(case: cases.Case) -> Iterator[int]:
             yield port
         finally:
             server.stdin.close()
-
-
-def pin(cpu: int) -> None:
-    """Keep this process on one CPU, where there are several."""
-    if hasattr(os, "sched_setaffinity") and len(available := sorted(os.sched_getaffinity(0))) > cpu:
-        os.sched_setaffinity(0, {available[cpu]})
 
 
 def show(seconds: float, unit: str) -> str:

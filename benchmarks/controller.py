@@ -18,10 +18,11 @@ from statistics import median
 from typing import Any, Protocol
 
 from tests.real import RealCluster
+from tests.real.processes import free_ports
 from tests.real.report import participants
 
 from benchmarks.controller_tenants import FIXTURES, Tenants, application, namespace
-from benchmarks.processes import Child, child, pin
+from benchmarks.processes import Child, Measured, child, pin, running
 from cozydrivers import KubeClient
 from cozydrivers.errors import ApiError
 
@@ -72,10 +73,13 @@ class World:
     sidecars: Child
 
     @asynccontextmanager
-    async def controller(self, jobs: int) -> AsyncGenerator[Child, None]:
-        """Run a controller that lets so many jobs run; at rest when the block begins."""
-        log = Path(self.kubeconfig).with_name("controller.log")
-        async with child("benchmarks.controller_run", self.kubeconfig, jobs, cpu=0, log=log) as controller:
+    async def controller(self, jobs: int) -> AsyncGenerator[Measured, None]:
+        """Run a controller that lets so many jobs run at once; at rest when the block begins."""
+        limits = [f"--max-running={jobs}", f"--max-running-per-namespace={jobs}"]
+        (port,) = free_ports("127.0.0.1", 1)
+        options = ["--no-leader-elect", f"--metrics-address=127.0.0.1:{port}", f"--kubeconfig={self.kubeconfig}"]
+        async with running("cozydrivers", "run", *limits, *options, cpu=0) as process:
+            controller = Measured(process)
             await controller.quiet()
             await self.tenants.ask("counts")
             yield controller
@@ -98,7 +102,7 @@ async def world(applications: int, *, real: bool = False) -> AsyncGenerator[Worl
     """Run a cluster with so many applications and their sidecars, as long as the block."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        sidecars = await stack.enter_async_context(child("benchmarks.controller_sidecars", applications, cpu=1))
+        sidecars = await stack.enter_async_context(child("benchmarks.controller_sidecars", applications))
         made: Asked
         if real:
             cluster = await stack.enter_async_context(RealCluster())
@@ -107,7 +111,7 @@ async def world(applications: int, *, real: bool = False) -> AsyncGenerator[Worl
             made = Here(Tenants(await stack.enter_async_context(KubeClient.connect(kubeconfig=kubeconfig))))
         else:
             kubeconfig = str(Path(folder, "kubeconfig"))
-            made = await stack.enter_async_context(child("benchmarks.controller_cluster", kubeconfig, cpu=1))
+            made = await stack.enter_async_context(child("benchmarks.controller_cluster", kubeconfig))
         await made.ask("populate", applications=applications)
         yield World(kubeconfig, made, sidecars)
 
@@ -268,7 +272,7 @@ async def overhead(sizes: Sizes) -> None:
         file = Path(there.kubeconfig).with_name("steps.json")
         await asyncio.to_thread(file.write_text, json.dumps(steps))
         asked = await printed("benchmarks.controller_replay", "sidecars", "httpx", file, count)
-        async with child("benchmarks.controller_replay", "serve", file, cpu=1) as server:
+        async with child("benchmarks.controller_replay", "serve", file) as server:
             url = f"http://127.0.0.1:{await server.ask('port')}"
             bare = [await printed("benchmarks.controller_replay", "api", url, file, count) for _ in range(sizes.rounds)]
     own, base = spent - asked, median(bare)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 LARGEST = 60.0
 """Seconds that the two clocks may differ."""
@@ -38,6 +39,7 @@ class Skew:
         return f"the API server's clock is {abs(self.seconds):.0f} s {way} this controller's"
 
 
+@lru_cache(maxsize=8)  # a second has many answers
 def _time(date: str) -> datetime | None:
     """Parse a Date header, which has whole seconds in GMT; None for anything else."""
     try:

@@ -4,7 +4,7 @@ import base64
 import math
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Literal
@@ -50,6 +50,10 @@ class Answer:
     body: bytes
 
 
+Observer = Callable[[str, int], None]
+"""Told of each request: its method, and the HTTP status of its answer, 0 where there was none."""
+
+
 class Connection:
     """One sidecar's address and credentials over an httpx client that is its own or the caller's."""
 
@@ -63,6 +67,7 @@ class Connection:
         transport: Transport,
     ) -> None:
         self.url: str = _check_url(url)
+        self.observers: list[Observer] = []
         self.username: str | None = username
         self._auth = _auth(username, password)
         self._secrets = _secrets(username, password)
@@ -95,10 +100,16 @@ class Connection:
                     follow_redirects=False,
                     timeout=_httpx_timeout(timeout),
                 )
+                self._tell(method, response.status_code)
                 return Answer(response.status_code, response.content)
         except (httpx.HTTPError, TimeoutError) as error:
+            self._tell(method, 0)
             failure = self._failure(error, f"{method} /{'/'.join(path)}", timeout.total)
         raise failure  # outside of the handler: httpx's exceptions hold the request, and that the password
+
+    def _tell(self, method: str, status: int) -> None:
+        for observer in self.observers:
+            observer(method, status)
 
     def without_secrets(self, text: str) -> str:
         """Blank out the credentials in what a server, or something before it, has echoed."""

@@ -57,7 +57,7 @@ class CallbackReceiver:
     """
 
     def __init__(self, base_url: str) -> None:
-        self._base_url = _check_base_url(base_url)
+        self._base_url = check_base_url(base_url)
         self._callbacks: WeakValueDictionary[str, Callback] = WeakValueDictionary()
 
     def callback(self) -> Callback:
@@ -95,7 +95,8 @@ async def _live(receive: Receive, send: Send) -> None:
         await send({"type": f"lifespan.{step}.complete"})
 
 
-def _check_base_url(url: str) -> str:
+def check_base_url(url: str) -> str:
+    """Return the address that others call without its last slash; InvalidInput where it is none, or has credentials."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -15,7 +15,7 @@ from ._client_acts import DELETE_TIMEOUT, KILL_TIMEOUT, ClientActs
 from ._client_backups import ClientBackups
 from ._client_reads import ClientReads
 from ._client_restores import ClientRestores
-from ._http import Connection, HttpClient, Timeout, Transport, tls_context
+from ._http import Connection, HttpClient, Observer, Timeout, Transport, tls_context
 from .errors import InvalidInput
 
 __all__ = ["DELETE_TIMEOUT", "KILL_TIMEOUT", "Client", "Timeout", "tls_context"]
@@ -82,6 +82,11 @@ class Client(ClientReads, ClientActs, ClientBackups, ClientRestores):
     def url(self) -> str:
         """The sidecar's address."""
         return self._connection.url
+
+    @property
+    def observers(self) -> list[Observer]:
+        """Each is told of every request: its method, and the HTTP status, 0 where there was no answer."""
+        return self._connection.observers
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,6 +16,8 @@ from typing import Annotated, Literal
 import anyio
 import typer
 
+from chbackup import InvalidInput
+from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
 from cozydrivers.errors import CozydriversError, LeadershipLost
 from cozydrivers.kube import KubeClient
@@ -49,6 +51,7 @@ class Settings:
     leader_elect: bool
     lease_namespace: str
     metrics_address: str
+    callbacks: Callbacks | None
     kubeconfig: str | None
     context: str | None
 
@@ -74,6 +77,12 @@ def run(
     metrics_address: Annotated[
         str, typer.Option(help="host:port for /metrics, /healthz and /readyz; empty for none.")
     ] = "127.0.0.1:8080",
+    callback_url: Annotated[
+        str,
+        typer.Option(
+            help="Where sidecars reach the metrics address, to say that an operation has ended; e.g. http://HOST:PORT."
+        ),
+    ] = "",
     log_format: Annotated[Literal["text", "json"], typer.Option(help="How log lines are written.")] = "text",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
     audit_log: Annotated[
@@ -90,6 +99,7 @@ def run(
         leader_elect,
         lease_namespace or _own_namespace(),
         metrics_address,
+        _callbacks(callback_url, metrics_address),
         kubeconfig,
         context,
     )
@@ -104,6 +114,17 @@ def run(
         _give_up(lost, FAILED)
     except* CozydriversError as errors:
         _give_up(errors, NOT_REACHABLE)
+
+
+def _callbacks(url: str, metrics_address: str) -> Callbacks | None:
+    if not url:
+        return None
+    if not metrics_address:
+        raise typer.BadParameter("--callback-url needs --metrics-address, where the calls arrive")
+    try:
+        return Callbacks(url)
+    except InvalidInput as error:
+        raise typer.BadParameter(f"--callback-url: {error}") from None
 
 
 def _give_up(errors: BaseException, code: int) -> None:
@@ -122,15 +143,17 @@ async def _run(settings: Settings) -> None:
         tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
         manager = Manager(
             kube,
-            drivers=[ClickHouseDriver()],
+            drivers=[ClickHouseDriver(callbacks=settings.callbacks, metrics=metrics)],
             namespaces=settings.namespaces,
             selector=settings.selector,
             limits=settings.limits,
             elector=_elector(kube, settings) if settings.leader_elect else None,
             metrics=metrics,
+            callbacks=settings.callbacks,
         )
         if settings.metrics_address:
-            probes = Probes(metrics, ready=lambda: manager.problem)
+            called = settings.callbacks.called if settings.callbacks else None
+            probes = Probes(metrics, ready=lambda: manager.problem, called=called)
             _log.info("serving metrics on %s", await tasks.start(probes.serve, settings.metrics_address))
         _log.info("started")
         await manager.run()

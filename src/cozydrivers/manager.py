@@ -16,6 +16,7 @@ from cozydrivers.controllers.plan import PlanController
 from cozydrivers.controllers.restorejob import RestoreJobController
 from cozydrivers.controllers.services import Services, is_paused, utc_now
 from cozydrivers.drivers.base import Driver
+from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.kube import KubeClient
 from cozydrivers.metrics import Metrics
 from cozydrivers.runtime.admission import Admission, Limits
@@ -36,7 +37,8 @@ class Manager:
     """Runs all controllers over the named namespaces; over all of them where none is named.
 
     `selector` is a label selector for the jobs, Plans and Backups that it works on. With an `elector` it works only
-    while that leads. `now` is the wall clock.
+    while that leads. A call of one of the `callbacks` that its drivers gave away has the jobs looked at. `now` is the
+    wall clock.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Manager:
         limits: Limits | None = None,
         elector: Elector | None = None,
         metrics: Metrics | None = None,
+        callbacks: Callbacks | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._kube = kube
@@ -77,6 +80,8 @@ class Manager:
         )
         plans = PlanController(kube, caches=self._caches, now=now, paused=self._paused, metrics=self._services.metrics)
         self._controllers: list[_Runs] = [*jobs, backups, plans]
+        if callbacks is not None:
+            callbacks.subscribe(self._wake)
         observe(self._services.metrics, self._caches, [driver.application for driver in drivers])
 
     @property
@@ -127,6 +132,10 @@ class Manager:
         kinds = (driver.application for driver in self._drivers)
         kind = next((kind for kind in kinds if kind.resource.kind == application.kind), None)
         return self._services.paused(namespace, kind, application.name)
+
+    def _wake(self, namespace: str, application: str) -> None:
+        for controller in self._jobs:
+            controller.wake(namespace, application)
 
     def _reference_is_gone(self) -> bool:
         """Who leads holds the Leases of Cozystack's own controllers, too."""

@@ -96,10 +96,14 @@ class JobWiring(Generic[J]):
         def wake(old: KubeObject | None, new: KubeObject | None) -> None:
             touched = new or old
             if touched is not None:
-                for job in self._jobs.by(APPLICATION, f"{touched.metadata.namespace}/{application(touched)}"):
-                    self._queue.add(Key.of(job))
+                self.wake(touched.metadata.namespace, application(touched) or "")
 
         return wake
+
+    def wake(self, namespace: str, application: str) -> None:
+        """Have the jobs of an application looked at."""
+        for job in self._jobs.by(APPLICATION, f"{namespace}/{application}"):
+            self._queue.add(Key.of(job))
 
 
 def declare(caches: Caches, drivers: Sequence[Driver]) -> Mapping[type[KubeObject], Cache[Any]]:

@@ -52,10 +52,21 @@ class Request:
 
 
 class Probes:
-    """The server: `healthy` is asked whether the process must be restarted, `ready` whether it works."""
+    """The server: `healthy` is asked whether the process must be restarted, `ready` whether it works.
 
-    def __init__(self, metrics: Metrics, *, healthy: Check = lambda: "", ready: Check = lambda: "") -> None:
+    A POST is a callback: `called` is given its path, and says whether that is known.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        healthy: Check = lambda: "",
+        ready: Check = lambda: "",
+        called: Callable[[str], bool] | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._called = called
         self._healthy = healthy
         self._ready = ready
         self._open = 0
@@ -99,6 +110,8 @@ class Probes:
             await stream.send(_head(answer) + (b"" if without_body else answer.body))
 
     def _answer(self, request: Request) -> Answer:
+        if request.method == "POST" and self._called is not None:
+            return Answer.text(HTTPStatus.OK if self._called(request.path) else HTTPStatus.NOT_FOUND)
         if request.method not in ("GET", "HEAD"):
             return Answer.text(HTTPStatus.METHOD_NOT_ALLOWED)
         try:

@@ -26,11 +26,13 @@ from cozydrivers.drivers.base import (
     Running,
     Watch,
 )
+from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse import auditing, backing_up, cleanup, deleting, pod, pod_state, record, restoring
 from cozydrivers.drivers.clickhouse.access import Access, Connect, Missing
 from cozydrivers.drivers.clickhouse.look import Eyes, open_eyes
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, application_of
 from cozydrivers.errors import InvalidInput
+from cozydrivers.metrics import Metrics
 
 AnyRun = TypeVar("AnyRun", bound=Run)
 
@@ -44,6 +46,7 @@ class ClickHouseDriver:
     """Drives the application kind ClickHouse with strategies of the kind Altinity.
 
     `connect` makes a client for a sidecar's address; `timeout` is the patience with a backup or restore, in seconds.
+    With `callbacks` sidecars are asked to call when an operation ends; requests to them are counted in `metrics`.
     """
 
     application: type[KubeObject] = ClickHouse
@@ -53,9 +56,16 @@ class ClickHouseDriver:
         Watch(Job, pod_state.RUN, pod_state.application_of),
     )
 
-    def __init__(self, *, connect: Connect = Client, timeout: float = 6 * 3600.0) -> None:
+    def __init__(
+        self,
+        *,
+        connect: Connect = Client,
+        timeout: float = 6 * 3600.0,
+        callbacks: Callbacks | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.timeout = timeout
-        self._access = Access(connect)
+        self._access = Access(connect, callbacks, metrics)
 
     async def __aenter__(self) -> Self:
         return self

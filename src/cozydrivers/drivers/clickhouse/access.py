@@ -1,15 +1,17 @@
 """The way to an application's sidecars: its Pods, its credentials, one client per address."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chbackup import ChbackupError, Client
 from cozydrivers.api.core import Pod, Secret, SecretKeyReference
 from cozydrivers.drivers.base import Run
+from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse.following import REQUEST_TIMEOUT
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, Place, installation, places
 from cozydrivers.errors import NotFound
+from cozydrivers.metrics import Metrics
 
 
 class Connect(Protocol):
@@ -44,6 +46,8 @@ class Access:
     """
 
     connect: Connect
+    callbacks: Callbacks | None = None
+    metrics: Metrics | None = None
     _credentials: dict[tuple[str, str, str], Credentials] = field(default_factory=dict, repr=False)
     _clients: dict[str, tuple[Credentials, Client]] = field(default_factory=dict, repr=False)
 
@@ -58,6 +62,8 @@ class Access:
         client = self.connect(
             place.url, username=credentials.username, password=credentials.password, timeout=REQUEST_TIMEOUT
         )
+        if self.metrics is not None:
+            client.observers.append(_counting(self.metrics))
         self._clients[place.url] = (credentials, await client.__aenter__())
         return client
 
@@ -67,6 +73,10 @@ class Access:
         if key not in self._credentials:
             self._credentials[key] = await credentials(run)
         return self._credentials[key]
+
+    def callback(self, run: Run) -> str | None:
+        """The address that the application's sidecars are to call."""
+        return self.callbacks.url(run.namespace, run.application.metadata.name) if self.callbacks else None
 
     def distrust(self, run: Run) -> None:
         """The credentials were not accepted: read them again the next time."""
@@ -81,6 +91,13 @@ class Access:
         """Close every client."""
         for url in list(self._clients):
             await self._forget(url)
+
+
+def _counting(metrics: Metrics) -> Callable[[str, int], None]:
+    def count(method: str, status: int) -> None:
+        metrics.sidecar_asked(method, str(status or "<error>"))
+
+    return count
 
 
 async def find(run: Run) -> list[Place]:

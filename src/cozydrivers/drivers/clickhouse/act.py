@@ -21,7 +21,8 @@ from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.steps import End, Go, Hold, looking, unreachable, unsent
 from cozydrivers.errors import ApiError
 
-Send = Callable[[Client, Member, Sight], Awaitable[Operation]]
+Send = Callable[[Client, Member, Sight, str | None], Awaitable[Operation]]
+"""Sends what a member's submission says; the text is the address to call at its end."""
 _NOT_STARTED = (Busy, Unauthorized, NotFound, Refused, InvalidInput)
 """Answers that say for certain that nothing was started."""
 
@@ -32,7 +33,7 @@ async def submit(eyes: Eyes, member: Member, sight: Sight, send: Send) -> Go | H
     if place is None or not await _same_pod(eyes, member, place):
         return unreachable(unsent(member), "its Pod was replaced before anything was sent")
     try:
-        operation = await send(await eyes.client(place), member, sight)
+        operation = await send(await eyes.client(place), member, sight, eyes.callback)
     except Unsupported as error:
         return End("Refused", sentence(place, error))
     except _NOT_STARTED as error:
@@ -58,18 +59,18 @@ async def _same_pod(eyes: Eyes, member: Member, place: Place) -> bool:
         return False
 
 
-async def create_remote(client: Client, member: Member, sight: Sight) -> Operation:
+async def create_remote(client: Client, member: Member, sight: Sight, callback: str | None) -> Operation:
     """Make the archive, or go on with the upload of one that a restart has interrupted."""
     if member.submission.verb == "upload":
-        return await client.upload(member.submission.archive)
-    return await client.create_remote(member.submission.archive)
+        return await client.upload(member.submission.archive, callback=callback)
+    return await client.create_remote(member.submission.archive, callback=callback)
 
 
-async def download(client: Client, member: Member, sight: Sight) -> Operation:
+async def download(client: Client, member: Member, sight: Sight, callback: str | None) -> Operation:
     """Bring the archive here in full. A copy that is here already may be stale or partial, and goes first."""
     if sight.local_copy(member.submission.archive) is not None:
         await client.delete_local(member.submission.archive)
-    return await client.download(member.submission.archive)
+    return await client.download(member.submission.archive, callback=callback)
 
 
 async def drop_local(eyes: Eyes, place: Place | None, archive: str) -> str:

@@ -58,6 +58,11 @@ class Eyes:
     access: Access
     secret: Credentials
 
+    @property
+    def callback(self) -> str | None:
+        """The address to call when an operation ends."""
+        return self.access.callback(self.run)
+
     def place(self, shard: int, replica: int) -> Place | None:
         """The sidecar of a replica, if there is one now."""
         return next((p for p in self.places if (p.shard, p.replica) == (shard, replica)), None)

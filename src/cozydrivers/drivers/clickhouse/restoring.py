@@ -64,12 +64,17 @@ def _check(state: State, recorded: Sequence[Recorded]) -> None:
 
 
 async def _send(
-    run: RestoreRun, recorded: Sequence[Recorded], client: Client, member: Member, sight: Sight
+    run: RestoreRun,
+    recorded: Sequence[Recorded],
+    client: Client,
+    member: Member,
+    sight: Sight,
+    callback: str | None,
 ) -> Operation:
     if member.stage == "downloading":
-        return await act.download(client, member, sight)
+        return await act.download(client, member, sight, callback)
     tables = restore.pattern(run, member, recorded[member.shard], sight.archived or ())
-    return await client.restore(member.submission.archive, tables=tables)
+    return await client.restore(member.submission.archive, tables=tables, callback=callback)
 
 
 async def _observe(eyes: Eyes, state: State, run: RestoreRun) -> Scene:

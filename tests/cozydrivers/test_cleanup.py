@@ -1,5 +1,6 @@
 """All shards or none (I7): what a run that failed or was deleted leaves behind is nothing, and nothing else goes."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -45,6 +46,24 @@ async def reasons_of_events(stage):
 
 
 # A job that is deleted
+
+
+async def test_each_remote_archive_that_a_clean_up_deletes_is_in_the_audit_log_before_and_after(caplog):
+    stage = await staged()
+    slow(stage, 5)
+    stage.app.sidecar(0).duration.upload = 60
+    caplog.set_level("INFO", "cozydrivers.audit")
+    async with stage.managed():
+        await stage.backup("nightly")
+        await anyio.sleep(20)
+        made = stage.archives()
+        await without(BackupJob, "nightly", TENANT)(stage)
+        await gone(stage, BackupJob, "nightly")
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "cozydrivers.audit"]
+    assert {(line["outcome"], line["archive"]) for line in lines} == {
+        (outcome, name) for name in made for outcome in ("about to", "done")
+    }
+    assert {line["actor"] for line in lines} == {f"BackupJob {TENANT}/nightly"}
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.05, 0.5, 3.0, 6.0], ids=str)

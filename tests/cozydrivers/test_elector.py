@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Namespace
+from cozydrivers.drivers import base as drivers
 from cozydrivers.errors import ClusterUnreachable, LeadershipLost, NotFound
 from cozydrivers.kube import KubeClient
 from cozydrivers.kube.transport import Response, Stream, Transport
@@ -663,3 +664,7 @@ def test_an_installation_is_named_by_what_it_works_on():
 
 def test_a_submission_ends_before_another_can_lead():
     assert SUBMISSION_TIMEOUT == LEASE_DURATION - RENEW_DEADLINE == 5
+
+
+def test_a_driver_sends_within_the_time_that_the_election_leaves():
+    assert drivers.SUBMISSION_TIMEOUT == SUBMISSION_TIMEOUT

@@ -1,14 +1,19 @@
 """How a job ends: what it says of it, and the removal of what is the run's own after a failure or a deletion."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from typing import Any, Generic
 
+from cozydrivers.api.base import KubeObject
 from cozydrivers.controllers.ledger import CLEANUP_LIMIT, FINALIZER, ledger_of
 from cozydrivers.controllers.resolve import NotOurs, Target
 from cozydrivers.controllers.status import Standing, created, ended
 from cozydrivers.controllers.wiring import JobWiring
 from cozydrivers.controllers.writes import J
-from cozydrivers.drivers.base import Failed, Outcome, Run, Running, Succeeded
+from cozydrivers.drivers.base import AuditOutcome, Failed, Outcome, Run, Running, Succeeded
+from cozydrivers.runtime.audit import AuditRecord, audit
 
 
 class JobEnding(JobWiring[J], ABC, Generic[J]):
@@ -101,6 +106,28 @@ class JobEnding(JobWiring[J], ABC, Generic[J]):
             "now": self.now(),
             "checkpoint": ledger_of(job).driver,
             "timeout": target.timeout,
+            "audit": partial(_audit, job, self.now),
             "execution": target.execution,
             "render": target.render,
         }
+
+
+def _audit(job: KubeObject, now: Callable[[], datetime], outcome: AuditOutcome, archive: str, size: int) -> None:
+    """A line of the audit log, of an archive that a run has made and that came to no Backup."""
+    metadata, kind = job.metadata, job.resource.kind
+    audit(
+        AuditRecord(
+            time=now(),
+            actor=f"{kind} {metadata.namespace}/{metadata.name}",
+            action="delete",
+            outcome=outcome,
+            kind=kind,
+            namespace=metadata.namespace,
+            name=metadata.name,
+            uid=metadata.uid,
+            archive=archive,
+            bytes=size,
+            rule="an archive of a run that came to no Backup is removed",
+            evidence="its name is of this run, and no Backup of this run exists",
+        )
+    )

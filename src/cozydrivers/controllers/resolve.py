@@ -141,6 +141,7 @@ async def _target(
     wanted = driver.strategy.resource
     if (strategy_ref.api_group, strategy_ref.kind) != (wanted.group, wanted.kind):
         raise NotOurs
+    _require_served(reader, driver)
     if not strategy_ref.name:
         raise Refusal("the strategyRef.name of the BackupClass is empty")
     application = await _application(reader, driver, namespace, name, field)
@@ -167,6 +168,13 @@ async def _target(
         timeout=_timeout(strategy, driver.timeout),
         class_name=class_name,
     )
+
+
+def _require_served(reader: Reader, driver: Driver) -> None:
+    """A missing definition switches the driver off, not the controller; it is looked for again each minute."""
+    for kind in (driver.application, driver.strategy):
+        if not reader.serves(kind):
+            raise Absence("KindNotServed", f"the cluster does not serve {kind.resource.plural}.{kind.resource.group}")
 
 
 async def _application(reader: Reader, driver: Driver, namespace: str, name: str, field: str) -> KubeObject:

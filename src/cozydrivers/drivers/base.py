@@ -20,6 +20,12 @@ from cozydrivers.kube import KubeClient
 
 T = TypeVar("T", bound=KubeObject)
 
+SUBMISSION_TIMEOUT = 5.0
+"""Seconds for what has side effects to be sent: the lease duration of the leader election less its renew deadline.
+
+So what a former leader still sends ends before another one acts, and can only collide with it on a name.
+"""
+
 Checkpoint = Mapping[str, Any]
 EndReason = Literal["EngineFailed", "Refused", "Cancelled", "Lost", "TimedOut"]
 
@@ -120,6 +126,16 @@ class Reader(Protocol):
     async def labelled(self, kind: type[T], namespace: str, label: str, value: str) -> Sequence[T]:
         """The objects of a namespace whose label has a value."""
 
+    def serves(self, kind: type[KubeObject]) -> bool:
+        """Whether the API server serves a kind, as far as is known."""
+
+
+AuditOutcome = Literal["about to", "done"]
+
+
+def no_audit(outcome: AuditOutcome, archive: str, size: int) -> None:
+    """Write no line: nobody keeps an audit log."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -127,7 +143,8 @@ class Run:
 
     `strategy` is the strategy's spec, rendered. `cluster_uid` is the UID of the namespace kube-system. `execution` is
     `sidecar` or `pod`; in the latter case the driver renders, with more in reach of the templates, by `render`, which
-    raises InvalidInput. `timeout` is the patience with the engine, in seconds.
+    raises InvalidInput. `timeout` is the patience with the engine, in seconds. `audit` writes a line of the audit log,
+    before an archive of so many bytes is deleted and after; what it raises keeps the archive.
     """
 
     kube: KubeClient = field(repr=False)
@@ -143,6 +160,7 @@ class Run:
     now: datetime
     checkpoint: Checkpoint | None = None
     fresh: bool = False
+    audit: Callable[[AuditOutcome, str, int], None] = field(default=no_audit, repr=False)
     execution: str = "sidecar"
     timeout: float = 3600.0
     render: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda more: {}, repr=False)

@@ -163,6 +163,11 @@ class Caches:
         found = cache.get(Key(namespace or "", name)) if cache else None
         return found if found is not None else await self._kube.get(kind, name, namespace)
 
+    def serves(self, kind: type[KubeObject]) -> bool:
+        """Whether the API server serves a kind; True of one that is not cached."""
+        cache = self._caches.get((kind, ""))
+        return cache is None or cache.served
+
     async def labelled(self, kind: type[T], namespace: str, label: str, value: str) -> Sequence[T]:
         """The objects of a namespace whose label has a value: from the cache with that label, else from the server."""
         cache: Cache[T] | None = self._caches.get((kind, label))

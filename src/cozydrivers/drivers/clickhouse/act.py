@@ -14,6 +14,7 @@ from chbackup import (
     Unauthorized,
     Unsupported,
 )
+from cozydrivers.drivers.base import SUBMISSION_TIMEOUT
 from cozydrivers.drivers.clickhouse.access import sentence, still_there
 from cozydrivers.drivers.clickhouse.checkpoint import Member
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
@@ -33,7 +34,8 @@ async def submit(eyes: Eyes, member: Member, sight: Sight, send: Send) -> Go | H
     if place is None or not await _same_pod(eyes, member, place):
         return unreachable(unsent(member), "its Pod was replaced before anything was sent")
     try:
-        operation = await send(await eyes.client(place), member, sight, eyes.callback)
+        client = (await eyes.client(place)).with_options(timeout=SUBMISSION_TIMEOUT)
+        operation = await send(client, member, sight, eyes.callback)
     except Unsupported as error:
         return End("Refused", sentence(place, error))
     except _NOT_STARTED as error:

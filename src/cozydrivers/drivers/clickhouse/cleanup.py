@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import anyio
 
@@ -74,7 +75,7 @@ def _given_up(member: Member) -> Debris:
 
 async def sweep(eyes: Eyes, state: State) -> tuple[State, str]:
     """One round over the debris; the second part says what is in the way, empty while it goes on."""
-    clean = _clean_download if state.kind == "restore" else _clean_both
+    clean = _clean_download if state.kind == "restore" else partial(_clean_both, eyes.run)
     rounds = await anyio.amap(lambda debris: _round(eyes, debris, clean), state.debris)
     left = tuple(debris for debris, done in zip(state.debris, rounds, strict=True) if not done.gone)
     return state.model_copy(update={"debris": left}), next((done.said for done in rounds if done.said), "")
@@ -132,16 +133,18 @@ async def _clean_download(client: Client, archive: str, here: bool, remote: Sequ
     return _Round(gone=not (here and there))
 
 
-async def _clean_both(client: Client, archive: str, here: bool, remote: Sequence[Archive]) -> _Round:
-    there = any(listed.name == archive for listed in remote)
+async def _clean_both(run: Run, client: Client, archive: str, here: bool, remote: Sequence[Archive]) -> _Round:
+    there = next((listed for listed in remote if listed.name == archive), None)
     needed_by = dependents(remote, archive)
     if needed_by:
         return _Round(said=f"{archive} is required by {', '.join(needed_by)}")
-    absent = not there and (bool(remote) or await _store_says_absent(client, archive))
-    if there or absent:
+    absent = there is None and (bool(remote) or await _store_says_absent(client, archive))
+    if there is not None or absent:
         await _delete_local(client, archive, here)
-    if there:
+    if there is not None:
+        run.audit("about to", archive, there.size)
         await client.delete_remote(archive, timeout=_DELETE_TIMEOUT)
+        run.audit("done", archive, there.size)
     return _Round(gone=absent and not here)
 
 

@@ -133,6 +133,20 @@ def backup(name: str, **status: Any) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": spec, **({"status": status} if status else {})}
 
 
+def new_event(name: str, namespace: str) -> dict[str, Any]:
+    """Write an event of events.k8s.io with all that one must have."""
+    return {
+        "metadata": {"name": name},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "cozydrivers",
+        "reportingInstance": "cozydrivers-0",
+        "action": "Backup",
+        "reason": "BackupCompleted",
+        "regarding": {"kind": "BackupJob", "name": "nightly", "namespace": namespace},
+        "type": "Normal",
+    }
+
+
 class FakeControls:
     """The controls of a fake cluster."""
 

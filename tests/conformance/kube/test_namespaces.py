@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.conformance.kube.rig import Answer, Rig, job
+from tests.conformance.kube.rig import Answer, Rig, job, new_event
+from tests.whole import whole
 
 from cozydrivers.api.backups import BackupJob
 from cozydrivers.api.coordination import Lease
@@ -30,7 +31,7 @@ async def _finalize(rig: Rig, space: dict[str, Any], **spec: Any) -> Answer:
 
 
 async def test_one_is_active_and_knows_its_name(rig: Rig):
-    found = await rig.kube.get(Namespace, rig.namespace)
+    found = await rig.kube.get(whole(Namespace), rig.namespace)
     assert found.status.phase == "Active"
     assert found.metadata.labels["kubernetes.io/metadata.name"] == rig.namespace
     assert found.raw["spec"] == {"finalizers": ["kubernetes"]}
@@ -111,7 +112,7 @@ async def test_an_active_one_can_be_finalized_and_stays(rig: Rig):
 
 async def test_its_finalizers_are_not_changed_by_a_patch(rig: Rig):
     await rig.send("PATCH", _path(rig), {"spec": {"finalizers": []}}, content="merge-patch+json")
-    assert (await rig.kube.get(Namespace, rig.namespace)).raw["spec"] == {"finalizers": ["kubernetes"]}
+    assert (await rig.kube.get(whole(Namespace), rig.namespace)).raw["spec"] == {"finalizers": ["kubernetes"]}
 
 
 async def test_finalizers_in_its_metadata_hold_it_too(rig: Rig):

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.conformance.kube.rig import Rig, backup
+from tests.whole import whole
 
 from cozydrivers.api.backups import Backup, BackupJob
 from cozydrivers.api.core import ConfigMap
@@ -73,7 +74,8 @@ async def test_a_null_that_deletes_nothing_keeps_the_version(rig: Rig):
 
 async def test_a_null_deletes_a_whole_map(rig: Rig):
     await rig.job(annotations={"a": "1", "b": "2"})
-    patched = await rig.kube.merge_patch(BackupJob, "nightly", {"metadata": {"annotations": None}}, rig.namespace)
+    patch = {"metadata": {"annotations": None}}
+    patched = await rig.kube.merge_patch(whole(BackupJob), "nightly", patch, rig.namespace)
     assert "annotations" not in patched.raw["metadata"]
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.kube.rig import Rig
+from tests.whole import whole
 
 from cozydrivers.api.core import Pod
 from cozydrivers.errors import Forbidden, Invalid, NotFound
@@ -53,7 +54,8 @@ async def test_its_status_is_filled_in(rig: Rig):
             }
         ],
     }
-    shown = (await rig.kube.merge_patch(Pod, "p", {"status": status}, rig.namespace, status=True)).raw["status"]
+    patched = await rig.kube.merge_patch(whole(Pod), "p", {"status": status}, rig.namespace, status=True)
+    shown = patched.raw["status"]
     assert shown["podIPs"] == [{"ip": "127.1.1.1"}]
     assert shown["conditions"][0] == {**status["conditions"][0], "lastProbeTime": None, "lastTransitionTime": None}
     assert shown["containerStatuses"][0]["lastState"] == {}

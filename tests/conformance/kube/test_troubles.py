@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from tests.conformance.kube.rig import Rig, job
+from tests.conformance.kube.rig import Rig, job, new_event
 
 from cozydrivers.api.backups import BackupJob
 from cozydrivers.api.core import ConfigMap

@@ -8,7 +8,7 @@ from tests.whole import whole
 
 from cozydrivers.api.backups import Backup, BackupClass, BackupJob
 from cozydrivers.api.base import Resource
-from cozydrivers.api.core import ConfigMap
+from cozydrivers.api.core import ConfigMap, Namespace
 from cozydrivers.errors import AlreadyExists, ApiError, Invalid, NotFound, Unavailable
 
 
@@ -264,6 +264,17 @@ async def test_a_dry_run_stores_nothing(rig: Rig):
 async def test_an_object_that_is_not_there(rig: Rig):
     with pytest.raises(NotFound, match='"absent" not found'):
         await rig.kube.get(BackupJob, "absent", rig.namespace)
+
+
+async def test_a_name_that_nothing_can_have(rig: Rig):
+    with pytest.raises(NotFound):
+        await rig.kube.get(BackupClass, "-")
+
+
+async def test_a_cluster_is_known_by_the_uid_of_a_namespace_that_every_one_has(rig: Rig):
+    uids = {(await rig.kube.get(Namespace, "kube-system")).metadata.uid for _ in range(2)}
+    assert len(uids) == 1
+    assert "" not in uids
 
 
 async def test_a_kind_that_is_not_served(rig: Rig):

@@ -6,7 +6,7 @@ import pytest
 from tests.conformance.kube.rig import Rig
 
 from cozydrivers.api.base import KubeObject, Resource
-from cozydrivers.errors import Invalid, NotFound
+from cozydrivers.errors import Conflict, Invalid, NotFound
 
 STARTED, ENDED = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 CONTAINER: dict[str, Any] = {"name": "c", "image": "alpine"}
@@ -263,6 +263,24 @@ async def test_the_template_of_a_suspended_one_may_change_until_it_starts(rig: R
     await make(rig, spec={"suspend": True})
     patch = {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}
     await rig.kube.merge_patch(Job, "j", patch, rig.namespace)
+
+
+async def test_one_that_is_suspended_starts_once(rig: Rig):
+    """As the driver makes it: owned by a job of ours, and started from the version that was seen."""
+    owner = {"apiVersion": "backups.cozystack.io/v1alpha1", "kind": "BackupJob", "name": "nightly", "uid": "u-1"}
+    spec = {"suspend": True, "backoffLimit": 0, "podReplacementPolicy": "Failed", "activeDeadlineSeconds": 60}
+    owners, labels = [{**owner, "controller": True}], {"cozydrivers.cozystack.io/run": "u-1"}
+    made = await make(rig, spec={**spec, "ttlSecondsAfterFinished": 9}, ownerReferences=owners, labels=labels)
+    assert (made["metadata"]["ownerReferences"], made["metadata"]["labels"]) == (owners, labels)
+    assert {key: made["spec"][key] for key in spec} == spec
+    await report(rig, conditions=true("Suspended"))
+    metadata = {"resourceVersion": made["metadata"]["resourceVersion"], "annotations": {"example.com/started": "now"}}
+    patch = {"metadata": metadata, "spec": {"suspend": False}}
+    with pytest.raises(Conflict):
+        await rig.kube.merge_patch(Job, "j", patch, rig.namespace)
+    metadata["resourceVersion"] = (await rig.kube.get(Job, "j", rig.namespace)).metadata.resource_version
+    started = await rig.kube.merge_patch(Job, "j", patch, rig.namespace)
+    assert (started.raw["spec"]["suspend"], started.metadata.generation) == (False, 2)
 
 
 async def test_it_runs_and_completes(rig: Rig):

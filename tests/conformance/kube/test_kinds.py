@@ -8,7 +8,7 @@ from tests.whole import whole
 
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import ConfigMap, Secret
-from cozydrivers.errors import AlreadyExists, Conflict, Invalid
+from cozydrivers.errors import AlreadyExists, Conflict, Invalid, NotFound
 
 TIME = "2026-01-01T00:00:00.000000Z"
 
@@ -48,6 +48,34 @@ async def test_the_times_of_a_lease_have_microseconds(rig: Rig, time: str):
 async def test_the_times_of_a_lease_are_kept_in_utc(rig: Rig):
     made = await _lease(rig, renewTime="2026-01-01T01:00:00.000001+01:00")
     assert made.raw["spec"]["renewTime"] == "2026-01-01T00:00:00.000001Z"
+
+
+async def test_a_lease_is_given_up_by_writing_that_nobody_holds_it(rig: Rig):
+    made = await _lease(rig, renewTime=TIME, leaseTransitions=3)
+    given_up = {"holderIdentity": "", "leaseDurationSeconds": 1, "acquireTime": TIME, "renewTime": TIME}
+    patch = {"metadata": {"resourceVersion": made.metadata.resource_version}, "spec": given_up}
+    free = await rig.kube.merge_patch(whole(Lease), "lock", patch, rig.namespace)
+    assert free.raw["spec"] == {**given_up, "leaseTransitions": 3}
+    assert (await rig.kube.get(whole(Lease), "lock", rig.namespace)).raw["spec"] == free.raw["spec"]
+    with pytest.raises(Conflict):
+        await rig.kube.merge_patch(Lease, "lock", patch, rig.namespace)
+
+
+async def test_a_lease_of_a_lock_has_no_end_and_carries_what_is_noted_on_it(rig: Rig):
+    spec = {"holderIdentity": "BackupJob/t/nightly/u-1", "acquireTime": TIME, "leaseTransitions": 0}
+    labels = {"cozydrivers.cozystack.io/lock": "target"}
+    made = await rig.kube.create(Lease, {"metadata": {"name": "lock", "labels": labels}, "spec": spec}, rig.namespace)
+    metadata = {"resourceVersion": made.metadata.resource_version, "annotations": {"example.com/seen": "[]"}}
+    noted = await rig.kube.merge_patch(whole(Lease), "lock", {"metadata": metadata}, rig.namespace)
+    assert (noted.raw["spec"], noted.metadata.labels) == (spec, labels)
+    with pytest.raises(Conflict):
+        await rig.kube.delete(
+            Lease, "lock", rig.namespace, uid=made.metadata.uid, resource_version=made.metadata.resource_version
+        )
+    version = noted.metadata.resource_version
+    await rig.kube.delete(Lease, "lock", rig.namespace, uid=made.metadata.uid, resource_version=version)
+    with pytest.raises(NotFound):
+        await rig.kube.merge_patch(Lease, "lock", {"metadata": metadata}, rig.namespace)
 
 
 async def test_a_lease_lasts_some_time(rig: Rig):

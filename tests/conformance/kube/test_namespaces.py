@@ -1,5 +1,6 @@
 """Namespaces: how they come and how they go."""
 
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import ConfigMap, Namespace
 from cozydrivers.api.events import Event
 from cozydrivers.errors import Forbidden, NotFound
+from cozydrivers.kube import WatchEvent
 
 FINALIZER = "cozydrivers.cozystack.io/cleanup"
 
@@ -94,6 +96,28 @@ async def test_it_is_gone_once_it_is_finalized(rig: Rig):
     assert left["spec"] == {"finalizers": ["kubernetes", "example.com/more"]}
     assert (await _finalize(rig, left)).status == 200
     assert (await rig.send("GET", _path(rig))).status == 404
+
+
+async def test_a_watch_shows_how_one_is_paused_and_leaves(rig: Rig):
+    only = f"metadata.name={rig.namespace}"
+    version = (await rig.kube.list(Namespace, field_selector=only)).resource_version
+    pause = {"metadata": {"annotations": {"cozydrivers.cozystack.io/pause": "true"}}}
+    await rig.kube.merge_patch(Namespace, rig.namespace, pause)
+    await _finalize(rig, await _leave(rig))
+    seen: list[WatchEvent[Namespace]] = []
+    watch = rig.kube.watch(Namespace, resource_version=version, field_selector=only, timeout=20)
+    async with aclosing(watch):
+        async for event in watch:
+            seen.append(event)
+            if event.type == "DELETED":
+                break
+    assert [(event.type, event.object.status.phase) for event in seen] == [
+        ("MODIFIED", "Active"),
+        ("MODIFIED", "Terminating"),
+        ("DELETED", "Terminating"),
+    ]
+    assert [event.object.metadata.deletion_timestamp is not None for event in seen] == [False, True, True]
+    assert {len(event.object.metadata.annotations) for event in seen} == {1}
 
 
 async def test_it_is_finalized_from_its_newest_version(rig: Rig):

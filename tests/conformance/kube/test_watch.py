@@ -108,6 +108,16 @@ async def test_a_finalizer_shows_as_a_change_before_the_end(rig: Rig):
     assert seen[2].object.metadata.finalizers == ["example.com/held"]
 
 
+async def test_a_selector_of_a_key_alone(rig: Rig):
+    version, key = await rig.version(), "cozydrivers.cozystack.io/run"
+    await rig.configmap("c", labels={key: ""})
+    for labels in ({key: "1", "team": "a"}, {key: None}):
+        await rig.kube.merge_patch(ConfigMap, "c", {"metadata": {"labels": labels}}, rig.namespace)
+    seen = await rig.events(ConfigMap, 3, version, key)
+    assert [event.type for event in seen] == ["ADDED", "MODIFIED", "DELETED"]
+    assert [event.type for event in await rig.events(ConfigMap, 2, version, f"team,{key}")] == ["ADDED", "DELETED"]
+
+
 async def test_other_namespaces_stay_out(rig: Rig):
     version = await rig.version()
     other = await rig.kube.create(Namespace, {"metadata": {"generateName": "other-"}})

@@ -4,6 +4,7 @@ import ast
 import importlib
 import io
 import re
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -11,14 +12,22 @@ import looptime
 import pytest
 import typer.main
 from rich.console import Console
-from tests.cozydrivers.stage import TENANT, Stage
+from tests.cozydrivers.backups import delete, says
+from tests.cozydrivers.checks import STRATEGY, drop, gone, staged
+from tests.cozydrivers.stage import APP, CLASS, TENANT
 
 import chbackup.cli
 import cozydrivers.cli
 from cozydrivers import Manager
+from cozydrivers.api.backups import Backup, BackupJob, Plan
+from cozydrivers.api.coordination import Lease
+from cozydrivers.api.core import Namespace
 from cozydrivers.api.events import Event
+from cozydrivers.api.strategy import Altinity
 from cozydrivers.demo import story
 from cozydrivers.demo.screen import Screen
+from cozydrivers.runtime.elector import REFERENCE_LEASES, Elector
+from cozydrivers.testing.operators import JobRunner, PodRun, collect_garbage
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -49,7 +58,8 @@ def test_commands_and_their_options_exist(program, app):
     commands = typer.main.get_group(app).commands
     assert found
     for name, rest in found:
-        accepted = {option for parameter in commands[name].params for option in parameter.opts}
+        parameters = commands[name].params
+        accepted = {option for each in parameters for option in (*each.opts, *each.secondary_opts)}
         assert accepted >= set(re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest)), name
 
 
@@ -88,26 +98,106 @@ def rights():
     }
 
 
-async def play_with_rights():
-    stage = Stage()
-    await stage.set_up()
+@asynccontextmanager
+async def at_work_with_these_rights(stage):
+    """A controller that leads, beside the Leases of Cozystack's own, and may do what the table says and no more."""
+    for name in ("cozydrivers", "cozy-backup-controller"):
+        await stage.kube.create(Namespace, {"metadata": {"name": name}})
+    for name in REFERENCE_LEASES:
+        await stage.kube.create(Lease, {"metadata": {"name": name}, "spec": {}}, "cozy-backup-controller")
     stage.cluster.add_user("controller", "token", rights())
     limited = stage.cluster.kube("token")
-    for shard in (0, 1):
-        stage.app.sidecar(shard).tables.add_table("shop.orders", 100)
+    elector = Elector(limited, "cozydrivers", "cozydrivers", "one", now=stage.now)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Manager(limited, drivers=[stage.driver()], now=stage.cluster.now).run)
+        tasks.start_soon(Manager(limited, drivers=[stage.driver()], elector=elector, now=stage.now).run)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def reasons(stage):
+    return {event.reason for event in (await stage.kube.list(Event, TENANT)).items}
+
+
+async def play_by_sidecars():
+    """A backup, a restore, a refusal, and a deletion with archives."""
+    stage = await staged()
+    await says(stage, "Delete")
+    async with at_work_with_these_rights(stage):
         backup = await stage.end_of(await stage.backup("nightly"))
-        for shard in (0, 1):
-            stage.app.sidecar(shard).tables.drop("shop.orders")
+        drop(stage)
         restore = await stage.end_of(await stage.restore("back", "nightly"))
         await stage.end_of(await stage.backup("refused", applicationRef={"kind": "ClickHouse", "name": "absent"}))
-        events = await stage.kube.list(Event, TENANT)
+        await delete(stage, "nightly")
+        await gone(stage, Backup, "nightly")
+        leases = (await stage.kube.list(Lease)).items
+        leading = {lease.metadata.name for lease in leases if lease.spec.holder_identity in ("one", "cozydrivers")}
+        return (backup.status.phase, restore.status.phase), leading, await reasons(stage), stage.archives()
+
+
+async def play_a_plan():
+    """A Plan that starts jobs, and deletes one whose Backup is gone."""
+    stage = await staged()
+    limit = {"cozydrivers.cozystack.io/successful-jobs-history-limit": "0"}
+    spec = {"applicationRef": {"kind": "ClickHouse", "name": APP}, "backupClassName": CLASS}
+    schedule = {"type": "cron", "cron": "* * * * *"}
+    body = {"metadata": {"name": "often", "annotations": limit}, "spec": {**spec, "schedule": schedule}}
+    async with at_work_with_these_rights(stage):
+        await stage.kube.create(Plan, body, TENANT)
+        await anyio.sleep(150)
+        first = (await stage.kube.list(BackupJob, TENANT)).items[0]
+        await stage.end_of(first)
+        await delete(stage, first.metadata.name)
+        await gone(stage, BackupJob, first.metadata.name)
+        plan = await stage.kube.get(Plan, "often", TENANT)
+        return {told.type: told.status for told in plan.status.conditions}, await reasons(stage)
+
+
+async def play_in_pods():
+    """In pod mode a backup, one whose script fails, and one that is deleted while it runs."""
+    stage = await staged()
+    script = "run {{ .Mode }} {{ .Archive }} on {{ .Host }}"
+    container = {"name": "client", "image": "alpine:3.19", "args": [script]}
+    metadata = {"annotations": {"cozydrivers.cozystack.io/execution": "pod"}}
+    spec = {"template": {"spec": {"containers": [container]}}}
+    await stage.kube.merge_patch(Altinity, STRATEGY, {"metadata": metadata, "spec": spec})
+    run = PodRun(seconds=5)
+    runner = JobRunner(stage.cluster, lambda pod: run)
+
+    async def steps():
+        while True:
+            runner.step()
+            collect_garbage(stage.cluster)
+            await anyio.sleep(1)
+
+    async with anyio.create_task_group() as tasks, at_work_with_these_rights(stage):
+        tasks.start_soon(steps)
+        good = await stage.end_of(await stage.backup("good"))
+        run = PodRun(seconds=5, exit_code=1, log="no such table\n")
+        bad = await stage.end_of(await stage.backup("bad"))
+        run = PodRun(seconds=3600)
+        cut = await stage.backup("cut")
+        await anyio.sleep(30)
+        await stage.kube.delete(BackupJob, "cut", TENANT, uid=cut.metadata.uid)
+        await gone(stage, BackupJob, "cut")
         tasks.cancel_scope.cancel()
-    return backup.status.phase, restore.status.phase, {event.reason for event in events.items}
+    return good.status.phase, bad.status.message
 
 
 def test_the_rights_in_the_docs_suffice():
-    backup, restore, events = anyio.run(play_with_rights, backend_options=VIRTUAL)
-    assert (backup, restore) == ("Succeeded", "Succeeded")
-    assert events == {"Refused"}
+    ends, leading, said, archives = anyio.run(play_by_sidecars, backend_options=VIRTUAL)
+    assert ends == ("Succeeded", "Succeeded")
+    assert leading == {"cozydrivers", *REFERENCE_LEASES}
+    assert said == {"Refused", "ArchiveDeleted"}
+    assert archives == set()
+
+
+def test_they_suffice_for_a_plan():
+    conditions, said = anyio.run(play_a_plan, backend_options=VIRTUAL)
+    assert conditions == {"Error": "False", "Ready": "True"}
+    assert said == set()
+
+
+def test_they_suffice_for_pod_mode():
+    good, message = anyio.run(play_in_pods, backend_options=VIRTUAL)
+    assert good == "Succeeded"
+    assert "no such table" in message

@@ -76,6 +76,33 @@ def test_links_lead_somewhere(page):
     assert [link for link in links if not (folder / link).exists()] == []
 
 
+def sections(text):
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_sections_that_exist(page):
+    links = re.findall(r"\]\((?:docs/)?([\w.-]*)#([^)]+)\)", PAGES[page])
+    assert [link for link in links if link[1] not in sections(PAGES[link[0] or page])] == []
+
+
+def test_the_table_of_options_is_complete():
+    table = PAGES["cozydrivers.md"].partition("## The command")[2]
+    (run,) = (command for name, command in typer.main.get_group(cozydrivers.cli.app).commands.items() if name == "run")
+    options = {option for each in run.params for option in (*each.opts, *each.secondary_opts)}
+    assert set(re.findall(r"`(--?[a-z-]+)`", table)) == options
+
+
+def test_annotations_and_finalizers_are_described():
+    prefix, page = "cozydrivers.cozystack.io/", PAGES["cozydrivers.md"]
+    source = "".join(path.read_text() for path in (ROOT / "src/cozydrivers").rglob("*.py"))
+    names = set(re.findall(r'PREFIX \+ "([a-z-]+)"', source)) | set(re.findall(rf'"{prefix}([a-z-]+)"', source))
+    assert {"pause", "checkpoint", "cleanup"} <= names
+    assert {name for name in names if f"`{name}`" not in page and f"`{prefix}{name}`" not in page} == set()
+
+
 def test_the_demo_prints_what_the_readme_shows():
     output = io.StringIO()
     screen = Screen(Console(file=output, width=120))

@@ -11,6 +11,7 @@ import anyio
 import looptime
 import pytest
 import typer.main
+import yaml
 from rich.console import Console
 from tests.cozydrivers.backups import delete, says
 from tests.cozydrivers.checks import STRATEGY, drop, gone, staged
@@ -19,7 +20,7 @@ from tests.cozydrivers.stage import APP, CLASS, TENANT
 import chbackup.cli
 import cozydrivers.cli
 from cozydrivers import Manager
-from cozydrivers.api.backups import Backup, BackupJob, Plan
+from cozydrivers.api.backups import Backup, BackupClass, BackupJob, Plan, RestoreJob
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Namespace
 from cozydrivers.api.events import Event
@@ -27,6 +28,7 @@ from cozydrivers.api.strategy import Altinity
 from cozydrivers.demo import story
 from cozydrivers.demo.screen import Screen
 from cozydrivers.runtime.elector import REFERENCE_LEASES, Elector
+from cozydrivers.testing import FakeCluster
 from cozydrivers.testing.operators import JobRunner, PodRun, collect_garbage
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +63,21 @@ def test_commands_and_their_options_exist(program, app):
         parameters = commands[name].params
         accepted = {option for each in parameters for option in (*each.opts, *each.secondary_opts)}
         assert accepted >= set(re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest)), name
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_yaml_can_be_read_and_the_manifests_in_it_are_accepted(block):
+    manifests = [found for found in yaml.safe_load_all(block) if "apiVersion" in found]
+    anyio.run(apply, manifests, backend_options=VIRTUAL)
+
+
+async def apply(objects):
+    kube = FakeCluster(crds=[ROOT / "fixtures/crds"]).kube()
+    await kube.create(Namespace, {"metadata": {"name": TENANT}})
+    kinds = {kind.resource.kind: kind for kind in (BackupJob, RestoreJob, Plan, BackupClass, Altinity)}
+    for found in objects:
+        kind = kinds[found["kind"]]
+        await kube.create(kind, found, TENANT if kind.resource.namespaced else None)
 
 
 def test_make_targets_exist():

@@ -22,6 +22,7 @@ _UNCHECKED = FieldError(
     'Invalid value: "null": some validation rules were not checked because the object was invalid; '
     "correct the existing errors to complete validation",
 )
+_INT_OR_STRING = "of type integer,string:"
 _BLOCKING = {"Required", "TypeInvalid", "NotSupported", "TooLong", "TooMany"}
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -77,7 +78,7 @@ def with_defaults(value: Any, schema: Schema) -> Any:
     filled = {}
     for key, item in value.items():
         known = child(schema, key) or {}
-        if item is not None or known.get("nullable") or not known.get("type"):
+        if item is not None or known.get("nullable") or not _says_what(known):
             filled[key] = with_defaults(item, known)
     for key, known in schema.get("properties", {}).items():
         if "default" in known and key not in filled:
@@ -85,9 +86,24 @@ def with_defaults(value: Any, schema: Schema) -> Any:
     return filled
 
 
+def _says_what(schema: Schema) -> bool:
+    """Whether a schema tells what its values are."""
+    return "type" in schema or "x-kubernetes-int-or-string" in schema
+
+
 def violations(value: Any, schema: Schema) -> list[FieldError]:
     """Check an object against its schema; errors come sorted by field."""
-    return sorted(_check(value, schema, ""), key=lambda error: error.field)
+    found = sorted(_check(value, schema, ""), key=lambda error: error.field)
+    return [each for error in found for each in _with_alternatives(error)]
+
+
+def _with_alternatives(error: FieldError) -> Iterator[FieldError]:
+    """Of a value that is neither number nor text: the server adds that of `anyOf` nothing fits, and the first of it."""
+    yield error
+    if _INT_OR_STRING in error.message:
+        message = f'Invalid value: "": "{error.field}" must validate at least one schema (anyOf)'
+        yield FieldError("Invalid", "<nil>", message)
+        yield replace(error, message=error.message.replace(_INT_OR_STRING, "of type integer:"))
 
 
 def status_violations(status: Any, schema: Schema) -> list[FieldError]:
@@ -129,9 +145,8 @@ def changed_immutables(new: Any, old: Any, schema: Schema, path: str = "") -> li
 def _check(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
     if value is None and schema.get("nullable"):
         return
-    if schema.get("x-kubernetes-int-or-string"):
-        if not isinstance(value, (int, str)) or isinstance(value, bool):
-            yield _type_error(value, "integer,string", path)
+    if "x-kubernetes-int-or-string" in schema and not (_is(value, "integer") or _is(value, "string")):
+        yield _type_error(value, "integer,string", path)
         return
     wanted = schema.get("type")
     if wanted and not _is(value, wanted):
@@ -206,11 +221,11 @@ def _duplicates(value: list[Any], schema: Schema, path: str) -> Iterator[FieldEr
 
 def _check_string(value: str, schema: Schema, path: str) -> Iterator[FieldError]:
     quoted = json.dumps(value, ensure_ascii=False)
-    if len(value) < schema.get("minLength", 0):
-        yield invalid_value(path, quoted, f"{path} in body should be at least {schema['minLength']} chars long")
     if len(value) > schema.get("maxLength", len(value)):
         yield FieldError("TooLong", path, f"Too long: may not be more than {schema['maxLength']} bytes")
-    if "pattern" in schema and not _pattern(schema["pattern"]).search(value):
+    elif len(value) < schema.get("minLength", 0):
+        yield invalid_value(path, quoted, f"{path} in body should be at least {schema['minLength']} chars long")
+    elif "pattern" in schema and not _pattern(schema["pattern"]).search(value):
         yield invalid_value(path, quoted, f"{path} in body should match '{schema['pattern']}'")
     if not _FORMATS.get(schema.get("format", ""), _any_text)(value):
         message = f"Invalid value: {quoted}: {path} in body must be of type {schema['format']}: {quoted}"

@@ -33,6 +33,8 @@ PLAN = {
     },
 }
 RESTORE = {"metadata": {"name": "p"}, "spec": {"backupRef": {"name": "b"}, "options": {"repeat": "again"}}}
+REASON = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+NO_TIME = 'Invalid value: "now": {} in body must be of type date-time: "now"'
 ENDED = {"phase": "Succeeded", "message": "done", "startedAt": TIME, "completedAt": TIME, "conditions": CONDITIONS}
 WRITTEN: list[tuple[type[KubeObject], dict[str, Any], dict[str, Any]]] = [
     (Plan, PLAN, {"conditions": CONDITIONS}),
@@ -58,23 +60,32 @@ async def test_a_status_is_kept_as_it_is_written(
 
 
 @pytest.mark.parametrize(
-    ("change", "field"),
+    ("change", "field", "message"),
     [
-        ({"reason": ""}, "reason"),
-        ({"status": "true"}, "status"),
-        ({"message": "x" * 32769}, "message"),
-        ({"message": None}, "message"),
-        ({"lastTransitionTime": None}, "lastTransitionTime"),
-        ({"observedGeneration": -1}, "observedGeneration"),
+        ({"reason": ""}, "reason", 'Invalid value: "": {} in body should be at least 1 chars long'),
+        ({"reason": " " * 1025}, "reason", "Too long: may not be more than 1024 bytes"),
+        ({"reason": "a b"}, "reason", f"Invalid value: \"a b\": {{}} in body should match '{REASON}'"),
+        ({"status": "true"}, "status", 'Unsupported value: "true": supported values: "True", "False", "Unknown"'),
+        ({"message": "x" * 32769}, "message", "Too long: may not be more than 32768 bytes"),
+        ({"message": None}, "message", "Required value"),
+        ({"lastTransitionTime": None}, "lastTransitionTime", "Required value"),
+        ({"lastTransitionTime": "now"}, "lastTransitionTime", NO_TIME),
+        (
+            {"observedGeneration": -1},
+            "observedGeneration",
+            "Invalid value: -1: {} in body should be greater than or equal to 0",
+        ),
     ],
-    ids=["reason", "status", "length", "message", "time", "generation"],
+    ids=["empty", "blanks", "reason", "status", "length", "message", "time", "no time", "generation"],
 )
-async def test_a_condition_that_is_none(rig: Rig, change: dict[str, Any], field: str):
+async def test_a_condition_that_is_none(rig: Rig, change: dict[str, Any], field: str, message: str):
+    """Of a text the first that is wrong is named, and that alone."""
     await rig.kube.create(Plan, PLAN, rig.namespace)
     patch = {"status": {"conditions": [{**CONDITIONS[0], "message": "short", **change}]}}
     with pytest.raises(Invalid) as caught:
         await rig.kube.merge_patch(Plan, "p", patch, rig.namespace, status=True)
-    assert f"status.conditions[0].{field}" in {cause.field for cause in caught.value.causes}
+    told = [(cause.field, cause.message) for cause in caught.value.causes]
+    assert told == [(f"status.conditions[0].{field}", message.format(f"conditions[0].{field}"))]
 
 
 async def test_a_job_of_a_plan_goes_with_it_and_says_so(rig: Rig):
@@ -138,6 +149,47 @@ async def test_the_template_of_a_strategy_is_kept_as_it_is_written(rig: Rig):
     made = await rig.kube.create(Altinity, body)
     container["ports"] = [{"containerPort": 80, "protocol": "TCP"}]
     assert made.raw["spec"] == body["spec"]
+    await rig.kube.delete(Altinity, made.metadata.name, uid=made.metadata.uid)
+
+
+QUANTITY = (
+    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+)
+CPU = "spec.template.spec.containers[0].resources.requests.cpu"
+
+
+def _kinds(kinds: str) -> str:
+    return f'Invalid value: "number": {CPU} in body must be of type {kinds}: "number"'
+
+
+@pytest.mark.parametrize(
+    ("value", "causes"),
+    [
+        (
+            0.5,
+            [
+                (CPU, _kinds("integer,string")),
+                ("<nil>", f'Invalid value: "": "{CPU}" must validate at least one schema (anyOf)'),
+                (CPU, _kinds("integer")),
+            ],
+        ),
+        ("{{ .x }}", [(CPU, f"Invalid value: \"{{{{ .x }}}}\": {CPU} in body should match '{QUANTITY}'")]),
+    ],
+    ids=["number", "template"],
+)
+async def test_quantities_of_a_strategys_template(rig: Rig, value: Any, causes: list[tuple[str, str]]):
+    """They are checked, so they can't be filled in later; a null is absent."""
+
+    def body(cpu: Any) -> dict[str, Any]:
+        container = {"name": "c", "resources": {"requests": {"cpu": cpu}}}
+        spec = {"template": {"spec": {"containers": [container]}}}
+        return {"metadata": {"name": f"strategy-{rig.namespace}"}, "spec": spec}
+
+    with pytest.raises(Invalid) as caught:
+        await rig.kube.create(Altinity, body(value))
+    assert [(cause.field, cause.message) for cause in caught.value.causes] == causes
+    made = await rig.kube.create(Altinity, body(None))
+    assert made.raw["spec"]["template"]["spec"]["containers"][0]["resources"] == {"requests": {}}
     await rig.kube.delete(Altinity, made.metadata.name, uid=made.metadata.uid)
 
 

@@ -2,11 +2,13 @@
 
 import base64
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 import anyio
-from tests.cozydrivers.stage import APP, TENANT, Stage, condition
+from tests.cozydrivers.stage import APP, CLASS, TENANT, Stage, condition
 
 from cozydrivers.api.backups import BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
@@ -14,7 +16,7 @@ from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Pod
 from cozydrivers.controllers.status import ended
 from cozydrivers.errors import NotFound
-from cozydrivers.testing.operators import PASSWORD, USERNAME
+from cozydrivers.testing.operators import PASSWORD, USERNAME, Installation
 
 TABLE = "shop.orders"
 STRATEGY = "clickhouse-data-altinity-strategy"
@@ -48,6 +50,35 @@ async def held_locks(stage: Stage) -> list[str]:
     going_on = {job.metadata.uid for job in jobs if not ended(job.status) or job.metadata.finalizers}
     holders = [lease.spec.holder_identity for lease in (await stage.kube.list(Lease)).items]
     return [holder for holder in holders if holder.rpartition("/")[2] in going_on]
+
+
+async def many(stage: Stage, count: int, namespace: str = "tenant-{}") -> list[Installation]:
+    """More applications of one shard, each with a BackupJob."""
+    apps: list[Installation] = []
+    for number in range(count):
+        app = Installation(stage.network, namespace=namespace.format(number), name=f"app-{number}", shards=1)
+        await app.deploy(stage.kube)
+        for sidecar in app.sidecars.values():
+            sidecar.tables.add_table(TABLE, 10)
+            sidecar.duration.upload = 20
+        reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": app.name}
+        spec = {"applicationRef": reference, "backupClassName": CLASS}
+        body = {"metadata": {"name": f"of-{app.name}"}, "spec": spec}
+        await stage.kube.create(BackupJob, body, app.namespace)
+        apps.append(app)
+    return apps
+
+
+def submitted(apps: Iterable[Installation]) -> Counter[str]:
+    """How often each archive was asked for, on all sidecars of the applications."""
+    return Counter(
+        name
+        for app in apps
+        for sidecar in app.sidecars.values()
+        for request in sidecar.requests
+        if (request.method, request.path) == ("POST", "/backup/create_remote")
+        for name in parse_qs(request.query)["name"]
+    )
 
 
 def drop(stage: Stage) -> None:

@@ -7,13 +7,12 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cozydrivers.checks import slow, staged
-from tests.cozydrivers.stage import CLASS, Stage
+from tests.cozydrivers.checks import many, slow, staged
+from tests.cozydrivers.stage import Stage
 
 from cozydrivers import Manager
 from cozydrivers.api.backups import BackupJob
 from cozydrivers.runtime.admission import Admission, Candidate, Limits, admit
-from cozydrivers.testing.operators import Installation
 
 START = datetime(2026, 11, 26, tzinfo=UTC)
 
@@ -101,20 +100,6 @@ async def test_who_leaves_makes_room():
 
 
 # Through the manager
-
-
-async def many(stage: Stage, count: int, namespace: str = "tenant-{}") -> None:
-    """More applications of one shard, each with a BackupJob `nightly`."""
-    for number in range(count):
-        app = Installation(stage.network, namespace=namespace.format(number), name=f"app-{number}", shards=1)
-        await app.deploy(stage.kube)
-        for sidecar in app.sidecars.values():
-            sidecar.tables.add_table("shop.orders", 10)
-            sidecar.duration.upload = 20
-        reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": app.name}
-        spec = {"applicationRef": reference, "backupClassName": CLASS}
-        body = {"metadata": {"name": f"of-{app.name}"}, "spec": spec}
-        await stage.kube.create(BackupJob, body, app.namespace)
 
 
 async def phases(stage: Stage) -> Counter[str]:

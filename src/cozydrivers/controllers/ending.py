@@ -7,12 +7,14 @@ from functools import partial
 from typing import Any, Generic
 
 from cozydrivers.api.base import KubeObject
-from cozydrivers.controllers.ledger import CLEANUP_LIMIT, FINALIZER, ledger_of
+from cozydrivers.api.core import Namespace
+from cozydrivers.controllers.ledger import CLEANUP_LIMIT, FINALIZER, LEAVING_LIMIT, ledger_of
 from cozydrivers.controllers.resolve import NotOurs, Target
 from cozydrivers.controllers.status import Standing, created, ended
 from cozydrivers.controllers.wiring import JobWiring
 from cozydrivers.controllers.writes import J
 from cozydrivers.drivers.base import AuditOutcome, Failed, Outcome, Run, Running, Succeeded
+from cozydrivers.runtime import Key
 from cozydrivers.runtime.audit import AuditRecord, audit
 
 
@@ -42,16 +44,21 @@ class JobEnding(JobWiring[J], ABC, Generic[J]):
             await self._let_go(job)
             return None
         since = job.metadata.deletion_timestamp or job.status.completed_at or self.now()
+        limit = LEAVING_LIMIT if self._namespace_goes(job) else CLEANUP_LIMIT
         outcome = await self._abort(job)
-        if isinstance(outcome, Running) and self.now() - since < CLEANUP_LIMIT:
+        if isinstance(outcome, Running) and self.now() - since < limit:
             await self._cleaning_up(job, outcome)
             return max(outcome.retry_after, 0.25)
         if not isinstance(outcome, Succeeded):
-            message = f"given up after {CLEANUP_LIMIT}: {outcome.message}"
+            message = f"given up after {limit}: {outcome.message}"
             await self._writes.event(job, "CleanupAbandoned", message, warning=True)
         await self._writes.tell(job, outcome)
         await self._let_go(await self._cleaned_up(job))
         return None
+
+    def _namespace_goes(self, job: J) -> bool:
+        namespace = self.caches.of(Namespace).get(Key("", job.metadata.namespace))
+        return namespace is not None and namespace.metadata.deletion_timestamp is not None
 
     async def _cleaning_up(self, job: J, outcome: Running) -> None:
         """Keep how far it is, and say what it waits for."""

@@ -17,7 +17,7 @@ from cozydrivers.controllers.ledger import CHECKPOINT, FINALIZER, Ledger, NewerL
 from cozydrivers.controllers.lock import lock, unlock, wanted
 from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target
 from cozydrivers.controllers.status import Standing, created, ended
-from cozydrivers.controllers.wiring import APPLICATION
+from cozydrivers.controllers.wiring import APPLICATION, works_on
 from cozydrivers.controllers.writes import J
 from cozydrivers.drivers.base import Driver, Failed, Intent, Outcome, Patience, Run, Running, Succeeded
 from cozydrivers.errors import Conflict, Forbidden, Invalid, NewerVersion, Unauthorized
@@ -120,13 +120,8 @@ class JobController(JobEnding[J]):
         paused = self.services.paused(namespace, type(application), name)
         if paused:
             return Running("Paused", paused, 30.0, patience=Patience.BUSY)
-        others = (
-            other
-            for kind in self.job_caches
-            for other in kind.by(APPLICATION, f"{namespace}/{name}")
-            if FINALIZER in other.metadata.finalizers and other.metadata.uid != job.metadata.uid
-        )
-        if any(ledger_of(other).application.kind == application.resource.kind for other in others):
+        others = (other for kind in self.job_caches for other in kind.by(APPLICATION, f"{namespace}/{name}"))
+        if any(works_on(other, application) for other in others if other.metadata.uid != job.metadata.uid):
             return self._locked(target)
         return None
 

@@ -21,6 +21,8 @@ PAUSE = PREFIX + "pause"
 ABSENT_LIMIT = timedelta(minutes=30)
 BUSY_LIMIT = timedelta(hours=24)
 CLEANUP_LIMIT = timedelta(minutes=30)
+LEAVING_LIMIT = timedelta(minutes=2)
+"""How long a clean-up may hold up a namespace that is deleted: no Pod that is gone comes back there."""
 BACKUP_LIMIT = timedelta(seconds=30)
 """How long a RestoreJob waits for the Backup that it names."""
 

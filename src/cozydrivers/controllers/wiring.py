@@ -139,6 +139,16 @@ def application_of(job: BackupJob | RestoreJob) -> str:
     return locked or (reference.name if reference else "")
 
 
+def works_on(job: BackupJob | RestoreJob, application: KubeObject) -> bool:
+    """Whether a job of an application's name has begun something there; what a newer version has begun may be there."""
+    if FINALIZER not in job.metadata.finalizers:
+        return False
+    try:
+        return ledger_of(job).application.kind == application.resource.kind
+    except NewerLedger:
+        return True
+
+
 def others_changed(old: KubeObject, new: KubeObject) -> bool:
     """Whether a change is anything but our own writes, which must not wake the job that made them."""
     before, after = old.metadata, new.metadata

@@ -1,24 +1,19 @@
 """Starts the real servers once, and a scene of its own for each test: `make e2e`."""
 
-import contextlib
-import itertools
 import os
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.e2e import kube
-from tests.e2e.scene import Controller, Scene
-from tests.e2e.shard import Shard
-from tests.real import RealClickHouse, RealCluster, RealS3, RealSidecar, find_binaries
+from tests.e2e.scene import Controller, Scene, opened
+from tests.real import RealClickHouse, RealCluster, RealS3, find_binaries
 from tests.real.report import participants
 from tests.real.sidecar import ABSENT, Binary
 
 REAL = os.environ.get("COZYDRIVERS_E2E") == "1"
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-PATHS = itertools.count(1)
 
 
 collect_ignore_glob = [] if REAL else ["test_*.py"]
@@ -68,20 +63,9 @@ async def servers() -> AsyncIterator[Sequence[RealClickHouse]]:
 async def scene(
     binary: Binary, cluster: RealCluster, store: RealS3, servers: Sequence[RealClickHouse]
 ) -> AsyncIterator[Scene]:
-    """Two empty shards with new sidecars on a path of their own, a new namespace, and a controller for it."""
-    password, path = secrets.token_hex(12), f"e2e/{next(PATHS)}"
+    """A tenant in a new namespace, and a controller for it."""
     namespace = await cluster.namespace("tenant")
-    async with contextlib.AsyncExitStack() as stack:
-        shards = []
-        for clickhouse in servers:
-            sidecar = RealSidecar(binary, clickhouse, store, path=path, password=password, env={"LOG_LEVEL": "debug"})
-            shards.append(Shard(clickhouse, sidecar))
-            await shards[-1].empty()
-            await stack.enter_async_context(sidecar)
-        client = await stack.enter_async_context(cluster.client())
-        controller = Controller(cluster.kubeconfig(), namespace)
-        scene = Scene(cluster, namespace, store, path, shards, controller, client, password)
-        await scene.set_up()
-        await stack.enter_async_context(controller)
+    controller = Controller(cluster.kubeconfig(), namespace)
+    async with opened(binary, cluster, store, servers, namespace, controller) as scene, controller:
         yield scene
         await controller.terminate()

@@ -8,7 +8,9 @@ from tests.e2e.objects import Manifest
 _GROUPS = {
     "pods": "/api/v1",
     "secrets": "/api/v1",
-    "events": "/api/v1",
+    "namespaces": "/api/v1",
+    "events": "/apis/events.k8s.io/v1",
+    "leases": "/apis/coordination.k8s.io/v1",
     "jobs": "/apis/batch/v1",
     "clickhouses": "/apis/apps.cozystack.io/v1alpha1",
     "altinities": "/apis/strategy.backups.cozystack.io/v1alpha1",
@@ -57,10 +59,19 @@ async def get(client: httpx.AsyncClient, kind: str, namespace: str, name: str) -
     return dict(_check(await client.get(path(plural(kind), namespace, name))))
 
 
+async def listed(client: httpx.AsyncClient, kind: str, namespace: str | None = None) -> list[Manifest]:
+    """Read all objects of a kind."""
+    return list(_check(await client.get(path(plural(kind), namespace)))["items"])
+
+
+async def clear(client: httpx.AsyncClient, kind: str, namespace: str) -> None:
+    """Delete all objects of a kind in a namespace."""
+    _check(await client.delete(path(plural(kind), namespace)))
+
+
 async def names(client: httpx.AsyncClient, kind: str, namespace: str | None = None) -> set[str]:
     """The names of all objects of a kind."""
-    found = _check(await client.get(path(plural(kind), namespace)))
-    return {each["metadata"]["name"] for each in found["items"]}
+    return {each["metadata"]["name"] for each in await listed(client, kind, namespace)}
 
 
 def _check(response: httpx.Response) -> Any:

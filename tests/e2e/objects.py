@@ -2,7 +2,7 @@
 
 from typing import Any
 
-APPLICATION = "shop"
+APPLICATION = "my-clickhouse"
 INSTALLATION = f"clickhouse-{APPLICATION}"
 
 Manifest = dict[str, Any]
@@ -50,6 +50,17 @@ def running_at(address: str) -> Manifest:
     """The status that a kubelet would give a Pod."""
     ready = {"type": "Ready", "status": "True"}
     return {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": [ready]}
+
+
+def reference_lease(holder: str, renewed: str) -> Manifest:
+    """The Lease of Cozystack's own controller, which counts for 5 s after each renewal."""
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": 5, "renewTime": renewed}
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "strategy.backups.cozystack.io"},
+        "spec": spec,
+    }
 
 
 def backup_job(name: str) -> Manifest:

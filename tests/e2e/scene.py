@@ -1,7 +1,10 @@
 """A tenant's application on real servers, and the controller as a process of its own."""
 
+import contextlib
+import itertools
+import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +12,11 @@ import httpx
 from tests.e2e import kube, objects
 from tests.e2e.objects import Manifest
 from tests.e2e.shard import Shard
-from tests.real import RealCluster, RealS3
+from tests.real import RealClickHouse, RealCluster, RealS3, RealSidecar
 from tests.real.processes import Server, wait_until
+from tests.real.sidecar import Binary
 
+_PATHS = itertools.count(1)
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -28,11 +33,20 @@ class Controller(Server):
     def command(self) -> Sequence[str]:
         """Run the console script of the environment that runs the tests."""
         script = Path(sys.executable).with_name("cozydrivers")
-        return [str(script), "run", f"--kubeconfig={self._kubeconfig}", f"--namespace={self._namespace}"]
+        options = [
+            f"--kubeconfig={self._kubeconfig}",
+            f"--namespace={self._namespace}",
+            "--metrics-address=127.0.0.1:0",
+        ]
+        return [str(script), "run", *options]
 
     async def is_ready(self) -> bool:
         """It serves nothing that a test would wait for; what it does shows on the objects."""
         return True
+
+    def said(self, words: str) -> int:
+        """How often its log has these words, over all of its starts."""
+        return self.log.read_text().count(words)
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,12 @@ class Scene:
     async def submit(self, job: Manifest) -> None:
         """Create a job as the tenant does."""
         await kube.apply(self.client, job, self.namespace)
+
+    async def leases_of(self, controller: Controller) -> set[str]:
+        """The names of the Leases that a process holds, in whatever namespace."""
+        found = await kube.listed(self.client, "Lease")
+        holder = f"_{controller.pid}_"
+        return {each["metadata"]["name"] for each in found if holder in each["spec"].get("holderIdentity", "")}
 
     async def ended(self, kind: str, name: str, timeout: float = 120) -> Manifest:
         """Wait until a job has ended and was let go of, and return it; TimeoutError tells its status."""
@@ -130,6 +150,30 @@ class Scene:
     async def local_copies(self) -> list[str]:
         """The names of all local archives, of all shards."""
         return [each["name"] for shard in self.shards for each in await shard.archives("local")]
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    binary: Binary,
+    cluster: RealCluster,
+    store: RealS3,
+    servers: Sequence[RealClickHouse],
+    namespace: str,
+    controller: Controller,
+) -> AsyncIterator[Scene]:
+    """Two empty shards with new sidecars on a path of their own; the controller is not started."""
+    password, path = secrets.token_hex(12), f"e2e/{next(_PATHS)}"
+    async with contextlib.AsyncExitStack() as stack:
+        shards = []
+        for clickhouse in servers:
+            sidecar = RealSidecar(binary, clickhouse, store, path=path, password=password, env={"LOG_LEVEL": "debug"})
+            shards.append(Shard(clickhouse, sidecar))
+            await shards[-1].empty()
+            await stack.enter_async_context(sidecar)
+        client = await stack.enter_async_context(cluster.client())
+        scene = Scene(cluster, namespace, store, path, shards, controller, client, password)
+        await scene.set_up()
+        yield scene
 
 
 def _pod(shard: Shard) -> Manifest:

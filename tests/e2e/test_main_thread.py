@@ -36,7 +36,9 @@ async def test_a_job_says_what_was_proven(scene: Scene):
     job = await kube.get(scene.client, "BackupJob", scene.namespace, "nightly")
     assert conditions(job).items() >= {"Ready": "True", "Verified": "True"}.items()
     assert len(archives(backup)) == 2
-    assert backup["status"]["artifact"]["uri"].startswith(f"clickhouse-backup://{scene.namespace}/shop/")
+    assert backup["status"]["artifact"]["uri"].startswith(
+        f"clickhouse-backup://{scene.namespace}/{objects.APPLICATION}/"
+    )
     assert sum([each["size"] for each in await scene.shards[0].archives("remote")]) == _size(backup)
 
 

@@ -64,8 +64,8 @@ async def listed(client: httpx.AsyncClient, kind: str, namespace: str | None = N
     return list(_check(await client.get(path(plural(kind), namespace)))["items"])
 
 
-async def clear(client: httpx.AsyncClient, kind: str, namespace: str) -> None:
-    """Delete all objects of a kind in a namespace."""
+async def clear(client: httpx.AsyncClient, kind: str, namespace: str | None = None) -> None:
+    """Delete all objects of a kind."""
     _check(await client.delete(path(plural(kind), namespace)))
 
 

@@ -27,14 +27,14 @@ class Controller(Server):
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         super().__init__()
-        self._kubeconfig = kubeconfig
+        self.kubeconfig = kubeconfig
         self._namespace = namespace
 
     def command(self) -> Sequence[str]:
         """Run the console script of the environment that runs the tests."""
         script = Path(sys.executable).with_name("cozydrivers")
         options = [
-            f"--kubeconfig={self._kubeconfig}",
+            f"--kubeconfig={self.kubeconfig}",
             f"--namespace={self._namespace}",
             "--metrics-address=127.0.0.1:0",
         ]

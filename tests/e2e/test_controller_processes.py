@@ -88,7 +88,7 @@ async def test_an_api_server_that_is_killed_and_comes_back_changes_nothing(scene
     async with _restarted_like_a_container(scene.controller):
         await _uploads(scene)
         await scene.cluster.apiserver.kill()
-        await anyio.sleep(5)
+        await anyio.sleep(12)  # longer than the controller may act without it
         await scene.cluster.apiserver.start()
         await wait_until(partial(_has_succeeded, scene, "nightly"), timeout=120, what="the end of nightly")
         await _assert_done_once(scene, "nightly")

@@ -1,4 +1,4 @@
-"""The README's pages on chbackup, typed as they stand: only addresses and the place of files are others."""
+"""The README's pages, typed as they stand: only addresses and the place of files are others."""
 
 import ast
 import inspect
@@ -6,18 +6,24 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
 import pytest
+import yaml
+from tests.e2e import kube
+from tests.e2e.scene import Controller, Scene, opened
 from tests.e2e.shard import Shard
-from tests.real import RealClickHouse, RealS3, RealSidecar
+from tests.real import RealClickHouse, RealCluster, RealS3, RealSidecar
 from tests.real.sidecar import Binary
 
 import chbackup
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+KUBECTL = f'kubectl() {{ {sys.executable} -m tests.e2e.kubectl "$@"; }}'
+"""Where the machine has none: the one command that the README needs of it."""
 URL = "http://10.0.3.7:7171"
 
 
@@ -70,6 +76,52 @@ async def test_the_section_on_the_command_line(sidecar: RealSidecar):
     done = await anyio.run_process(["bash", "-c", script], env=environment, check=False, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout.decode()
     assert "0 to delete, 2 to keep" in done.stdout.decode()
+
+
+async def test_the_section_on_the_controller(tenant: Scene):
+    """Its namespace and its application are the README's own."""
+    backup, restore = yaml.safe_load_all(blocks("The controller", "yaml")[0])
+    one, two = tenant.shards
+    await one.fill(orders=3000)
+    await two.fill(orders=2000)
+    rows = await tenant.rows()
+    await tenant.submit(backup)
+    made = await tenant.backup_of(backup["metadata"]["name"])
+    await tenant.drop()
+    await tenant.submit(restore)
+    job = await tenant.ended("RestoreJob", restore["metadata"]["name"])
+    assert job["status"]["phase"] == "Succeeded", job["status"]
+    assert made["metadata"]["name"] == restore["spec"]["backupRef"]["name"]
+    assert await tenant.rows() == rows
+
+
+class Typed(Controller):
+    """The section's commands in a shell with a kubeconfig, the last of which is the controller."""
+
+    def command(self) -> Sequence[str]:
+        """Type them in the folder of the project."""
+        (block,) = blocks("The controller", "console")
+        lines = [line.removeprefix("$ ") for line in block.splitlines()]
+        return ["bash", "-c", "\n".join([f"set -eu; cd {ROOT}; {KUBECTL}", *lines[:-1], f"exec {lines[-1]}"])]
+
+    def environment(self) -> Mapping[str, str]:
+        """The programs of the environment that runs the tests, and where the cluster is."""
+        return {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "KUBECONFIG": str(self.kubeconfig)}
+
+
+@pytest.fixture
+async def tenant(binary: Binary, cluster: RealCluster, store: RealS3, servers: Sequence[RealClickHouse]):
+    """The README's tenant, on a cluster that has no strategy and no class yet."""
+    controller = Typed(cluster.kubeconfig(), "tenant-user")
+    async with cluster.client() as client:
+        await kube.apply(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tenant-user"}})
+        for kind in ("BackupClass", "Altinity"):
+            await kube.clear(client, kind)
+    async with opened(binary, cluster, store, servers, "tenant-user", controller) as scene, controller:
+        yield scene
+        for kind in ("BackupJob", "RestoreJob", "Backup", "Pod"):
+            await kube.clear(scene.client, kind, scene.namespace)
+        await controller.terminate()
 
 
 async def type_in(block: str, names: dict[str, object]) -> None:

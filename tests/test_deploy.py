@@ -74,8 +74,8 @@ def test_the_command_takes_its_options(container):
 def test_the_probes_ask_the_port_that_is_served(container):
     (port,) = container["ports"]
     assert f"--metrics-address=:{port['containerPort']}" in container["args"]
-    for probe in (container["livenessProbe"], container["readinessProbe"]):
-        assert probe["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        assert container[probe]["httpGet"] == {"path": path, "port": port["name"]}
 
 
 # Alerts

@@ -1,5 +1,6 @@
 """Puts the runtime, the controllers and the drivers together."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -27,6 +28,10 @@ from cozydrivers.runtime.guard import Guard
 
 LOOK = 15.0
 """Seconds between two looks at what pauses the controller by itself."""
+
+
+_PAUSED = "paused by an annotation of this installation's Lease"
+_log = logging.getLogger(__name__)
 
 
 class _Runs(Protocol):
@@ -82,11 +87,16 @@ class Manager:
         self._controllers: list[_Runs] = [*jobs, backups, plans]
         if callbacks is not None:
             callbacks.subscribe(self._wake)
-        observe(self._services.metrics, self._caches, [driver.application for driver in drivers])
+        if elector is not None:
+            self._services.metrics.leads(elector.name, lambda: elector.leading)
+        kinds = [driver.application for driver in drivers]
+        observe(self._services.metrics, self._caches, kinds, lambda: backups.audits_failed)
 
     @property
     def problem(self) -> str:
-        """Why it is not at work, as a sentence; empty where it is."""
+        """Why it is not at work, as a sentence; empty where it is, or stands by for another replica."""
+        if self._elector is not None and not self._elector.leading:
+            return "" if self._elector.knows else self._elector.state
         unknown = next((kind for kind in self._caches.unsynced()), "")
         return f"{unknown} are not known yet" if unknown else ""
 
@@ -110,13 +120,21 @@ class Manager:
                 tasks.start_soon(controller.run)
 
     async def _watch_over(self) -> NoReturn:
-        """Tell the metrics what has made the controller pause by itself."""
+        """Tell the metrics and the log what pauses the controller as a whole, and when that is over."""
+        said: Mapping[str, str] = {}
         while True:
-            metrics = self._services.metrics
-            metrics.paused("clock", bool(self._skew.problem()))
-            metrics.paused("deadlines", bool(self._services.guard.problem(self._now())))
-            metrics.paused("annotation", self._is_paused())
+            problems = self._pauses()
+            for reason, problem in problems.items():
+                self._services.metrics.paused(reason, bool(problem))
+                if bool(problem) != bool(said.get(reason)):
+                    _log.warning("%s: %s", reason, f"paused: {problem}" if problem else "no longer paused")
+            said = problems
             await anyio.sleep(LOOK)
+
+    def _pauses(self) -> Mapping[str, str]:
+        clock = self._skew.problem()
+        late = "" if clock else self._services.guard.problem(self._now())
+        return {"clock": clock, "deadlines": late, "annotation": _PAUSED if self._is_paused() else ""}
 
     def _running(self) -> Mapping[str, str]:
         return {
@@ -146,5 +164,5 @@ class Manager:
 
     def _on_hold(self) -> str:
         if self._is_paused():
-            return "paused by an annotation of this installation's Lease"
+            return _PAUSED
         return self._skew.problem()

@@ -172,9 +172,9 @@ class Metrics:
         """Count a request to the API server; `code` is `<error>` where no answer came, `host` is `host:port`."""
         self._requests.labels(code, method, host).inc()
 
-    def leads(self, name: str, leading: bool) -> None:
-        """Say whether this process holds the Lease of that name."""
-        self._leading.labels(name).set(leading)
+    def leads(self, name: str, leading: Callable[[], bool]) -> None:
+        """Ask at each scrape whether this process leads by the Lease of that name."""
+        self._leading.labels(name).set_function(leading)
 
     # Told by controllers and drivers
 

@@ -71,7 +71,8 @@ async def events(stage: Stage, *reasons: str) -> list[Event]:
 
 async def leases(stage: Stage) -> list[Lease]:
     """All Leases."""
-    return (await stage.kube.list(Lease)).items
+    every = (await stage.kube.list(Lease)).items
+    return [lease for lease in every if lease.spec.holder_identity.startswith("Backup/")]
 
 
 def deletions(stage: Stage) -> list[str]:

@@ -54,7 +54,7 @@ async def release(kube: KubeClient, holder: Holder) -> None:
 
 async def holder_of(kube: KubeClient) -> str | None:
     try:
-        return (await kube.get(Lease, NAME, "default")).spec.holder_identity
+        return (await kube.get(Lease, NAME, "default")).spec.holder_identity or None
     except NotFound:
         return None
 
@@ -78,7 +78,7 @@ async def test_a_free_lock_costs_one_request_to_take_one_to_give_back_and_none_t
     assert await mine.acquire(LOCK, FIRST, NOW)
     assert await mine.acquire(LOCK, FIRST, NOW)
     await mine.release(LOCK, FIRST)
-    assert methods(cluster) == ["POST", "DELETE"]
+    assert methods(cluster) == ["POST", "PATCH"]
 
 
 async def test_what_is_held_is_remembered_for_its_holder_only():
@@ -94,6 +94,18 @@ async def test_after_a_restart_it_is_found_to_be_ours_without_a_write():
     assert await mine.acquire(LOCK, FIRST, NOW)
     assert await mine.acquire(LOCK, FIRST, NOW)
     assert methods(cluster) == ["POST", "POST", "GET"]
+
+
+async def test_one_that_was_given_back_keeps_what_is_told_in_it_and_is_taken_with_one_request():
+    cluster = FakeCluster()
+    mine = locks(cluster.kube())
+    assert await mine.acquire(LOCK, FIRST, NOW)
+    await cluster.kube().merge_patch(Lease, NAME, {"metadata": {"annotations": {"seen": "it"}}}, "default")
+    await mine.release(LOCK, FIRST)
+    before = len(cluster.requests)
+    assert await mine.acquire(LOCK, SECOND, NOW)
+    assert methods(cluster)[before:] == ["PATCH"]
+    assert (await cluster.kube().get(Lease, NAME, "default")).metadata.annotations == {"seen": "it"}
 
 
 async def test_it_passes_from_one_of_ours_to_the_next_with_one_request():
@@ -134,7 +146,8 @@ async def test_all_locks_are_taken_or_none():
     assert await mine.acquire(paths[1], FIRST, NOW)
     one = BackupJob.decode({"metadata": {"name": "one", "namespace": "tenant", "uid": "4-d"}})
     assert not await lock(mine, one, paths, NOW)
-    assert [lease.metadata.name for lease in (await kube.list(Lease)).items] == [paths[1].name]
+    held = {lease.metadata.name: lease.spec.holder_identity for lease in (await kube.list(Lease)).items}
+    assert held == {paths[0].name: "", paths[1].name: str(FIRST)}
 
 
 async def test_it_is_not_taken_away_by_time():
@@ -237,7 +250,7 @@ async def test_a_release_without_an_answer_can_be_tried_again(lose):
     cluster = FakeCluster()
     mine = locks(cluster.kube())
     assert await mine.acquire(LOCK, FIRST, NOW)
-    getattr(cluster.faults, lose)(method="DELETE")
+    getattr(cluster.faults, lose)(method="PATCH")
     with pytest.raises(ClusterUnreachable):
         await mine.release(LOCK, FIRST)
     await mine.release(LOCK, FIRST)

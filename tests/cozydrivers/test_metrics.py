@@ -78,7 +78,7 @@ def used() -> Metrics:
     with metrics.workers("BackupJob", 4), metrics.working("BackupJob"):
         metrics.reconciled("BackupJob", "error", 0.2)
     metrics.requested("GET", "200", "10.0.0.1:443")
-    metrics.leads("cozydrivers", True)
+    metrics.leads("cozydrivers", lambda: True)
     metrics.job_ended("BackupJob", "ClickHouse", "Succeeded", "BackupCompleted", 63.0, 5 * 2**30)
     metrics.job_ended("BackupJob", "ClickHouse", "Failed", "EngineFailed", 63.0)
     metrics.sidecar_asked("POST", "200")

@@ -1,7 +1,7 @@
 """What the gauges of `Metrics.observe` show, computed from what the caches hold."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
@@ -10,14 +10,23 @@ from cozydrivers.controllers.ledger import FINALIZER
 from cozydrivers.controllers.status import ended
 from cozydrivers.metrics import Metrics
 from cozydrivers.runtime.cache import Caches
+from cozydrivers.runtime.store import Key
 
 Labels = tuple[str, ...]
 Job = BackupJob | RestoreJob
 T = TypeVar("T")
 
 
-def observe(metrics: Metrics, caches: Caches, kinds: Iterable[type[KubeObject]]) -> None:
-    """Have the gauges computed from the caches; `kinds` are the applications that may be backed up."""
+def observe(
+    metrics: Metrics,
+    caches: Caches,
+    kinds: Iterable[type[KubeObject]],
+    not_looked_up: Callable[[], Collection[Key]] = tuple,
+) -> None:
+    """Have the gauges computed from the caches; `kinds` are the applications that may be backed up.
+
+    `not_looked_up` are the Backups whose daily look came to nothing.
+    """
     backups, applications = caches.of(Backup, selected=True), [caches.of(kind) for kind in kinds]
     backup_jobs, restore_jobs = caches.of(BackupJob, selected=True), caches.of(RestoreJob, selected=True)
 
@@ -29,7 +38,7 @@ def observe(metrics: Metrics, caches: Caches, kinds: Iterable[type[KubeObject]])
         lambda: last_successes((each for cache in applications for each in cache.list()), backups.list()),
     )
     metrics.observe("suspicious_sets", lambda: suspicious_sets(backups.list()))
-    metrics.observe("failed_audits", lambda: failed_audits(backups.list()))
+    metrics.observe("failed_audits", lambda: failed_audits(backups.list(), not_looked_up()))
     metrics.observe("jobs_running", lambda: jobs_running(all_jobs()))
     metrics.observe("jobs_waiting", lambda: jobs_waiting(all_jobs()))
     metrics.observe("unfinished_cleanups", lambda: unfinished_cleanups(all_jobs()))
@@ -50,9 +59,9 @@ def suspicious_sets(backups: Iterable[Backup]) -> Iterable[tuple[Labels, float]]
     return _counted(backups, _backed_up, lambda backup: _has(backup, "Suspicious", "True"))
 
 
-def failed_audits(backups: Iterable[Backup]) -> Iterable[tuple[Labels, float]]:
-    """How many Backups of each application have lost their archives."""
-    return _counted(backups, _backed_up, is_missing)
+def failed_audits(backups: Iterable[Backup], not_looked_up: Collection[Key] = ()) -> Iterable[tuple[Labels, float]]:
+    """How many Backups of each application have lost their archives, or could not be looked up the last time."""
+    return _counted(backups, _backed_up, lambda backup: is_missing(backup) or Key.of(backup) in not_looked_up)
 
 
 def jobs_running(jobs: Iterable[Job]) -> Iterable[tuple[Labels, float]]:

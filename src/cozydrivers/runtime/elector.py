@@ -81,6 +81,16 @@ class Elector:
         self._lost = ""
 
     @property
+    def name(self) -> str:
+        """The name of our own Lease."""
+        return self._own.key.name
+
+    @property
+    def knows(self) -> bool:
+        """Whether the cluster has told which Leases there are."""
+        return self._running
+
+    @property
     def leading(self) -> bool:
         """Whether this process may act at this moment; look immediately before each submission."""
         return self._running and all(claim.held for claim in self._claims.values())

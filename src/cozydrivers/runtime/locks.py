@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from cozydrivers.api.base import KubeObject, Metadata
+from cozydrivers.api.base import KubeObject
 from cozydrivers.api.coordination import Lease
 from cozydrivers.errors import AlreadyExists, Conflict, NotFound
 from cozydrivers.kube import KubeClient
@@ -71,6 +71,8 @@ class Holder(NamedTuple):
         return f"{self.kind}/{self.namespace}/{self.name}/{self.uid}"
 
 
+NOBODY = Holder("", "", "", "")
+
 IsFinished = Callable[[Holder], Awaitable[bool]]
 """Says of a holder whether it has ended or is gone."""
 
@@ -126,7 +128,7 @@ class Locks:
         return seen is not None
 
     async def release(self, lock: Lock, holder: Holder) -> None:
-        """Give a lock back; nothing happens if `holder` does not hold it.
+        """Give a lock back; nothing happens if `holder` does not hold it. The Lease stays, and what is told in it.
 
         Raises Conflict when the Lease changes at the same moment: try again.
         """
@@ -134,16 +136,17 @@ class Locks:
         if known is not None and known[0].is_same(holder):
             del self._taken[lock]
             with suppress(Conflict):  # it was changed since: by whom?
-                await self._delete(lock, known[1].metadata)
+                await self._free(lock, known[1])
                 return
         lease = await self._look(lock)
         if lease is not None and Holder.parse(lease).is_same(holder):
-            await self._delete(lock, lease.metadata)
+            await self._free(lock, lease)
 
     async def _pass_on(self, lock: Lock, holder: Holder, now: datetime) -> Lease | None:
         """Take over what one of our own has left, as it was when that one took it."""
         former, lease = self._taken[lock]
-        return await self._write(lock, lease, holder, now) if await self._is_finished(former) else None
+        free = former == NOBODY or await self._is_finished(former)
+        return await self._write(lock, lease, holder, now) if free else None
 
     async def _look(self, lock: Lock) -> Lease | None:
         try:
@@ -180,13 +183,14 @@ class Locks:
         other = Holder.parse(lease)
         return not lease.spec.holder_identity or other.is_same(holder) or await self._is_finished(other)
 
-    async def _delete(self, lock: Lock, seen: Metadata) -> None:
+    async def _free(self, lock: Lock, lease: Lease) -> None:
+        version = {"resourceVersion": lease.metadata.resource_version}
+        patch = {"metadata": version, "spec": {"holderIdentity": ""}}
         try:
-            await self._kube.delete(
-                Lease, lock.name, lock.namespace, uid=seen.uid, resource_version=seen.resource_version
-            )
+            freed = await self._kube.merge_patch(Lease, lock.name, patch, lock.namespace)
         except NotFound:
             return
+        self._taken[lock] = NOBODY, freed
 
 
 def _body(lock: Lock, holder: Holder, now: datetime, transitions: int) -> dict[str, Any]:

@@ -70,7 +70,7 @@ async def events(stage: Stage, *reasons: str) -> list[Event]:
 
 
 async def leases(stage: Stage) -> list[Lease]:
-    """All Leases."""
+    """The Leases that the deletion of a Backup holds."""
     every = (await stage.kube.list(Lease)).items
     return [lease for lease in every if lease.spec.holder_identity.startswith("Backup/")]
 

@@ -64,20 +64,18 @@ class Sidecars:
             sidecar.tables.add_table("shop.orders", 100)
         self._counts: Counter[str] = Counter()
         self._submitted: dict[str, float] = {}
-        self._seconds = 0.0
 
     def asked(self, number: int, method: str, path: str) -> None:
         """Note a request."""
         self._counts[f"{method} {'/'.join(path.split('/')[:4])}"] += 1
         if (method == "POST" and "create_remote" in path) or (path == "/backup/actions" and method == "POST"):
-            self._submitted[application(number)] = time.monotonic() + self._seconds
+            self._submitted[application(number)] = time.monotonic() + self.sidecars[number].duration.upload
 
-    async def take(self, seconds: float) -> None:
-        """Have operations take so long, from now on."""
-        self._seconds = seconds
-        for sidecar in self.sidecars:
+    async def take(self, seconds: float, spread: float = 0.0) -> None:
+        """Have operations take so long from now on, and on each sidecar a bit longer, the last by `spread` seconds."""
+        for number, sidecar in enumerate(self.sidecars):
             sidecar.duration.create = 0.0
-            sidecar.duration.upload = seconds
+            sidecar.duration.upload = seconds + spread * number / len(self.sidecars)
 
     async def ends(self) -> dict[str, float]:
         """Say when the last operation of each application ends."""

@@ -13,6 +13,16 @@ from cozydrivers.testing._request import Answer
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 _VERBS = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
 _STATUS_VERBS = ["get", "patch", "update"]
+_BUILT_IN: dict[str, dict[str, Any]] = {
+    "configmaps": {"shortNames": ["cm"]},
+    "events": {"shortNames": ["ev"]},
+    "jobs": {"categories": ["all"]},
+    "namespaces": {"shortNames": ["ns"], "verbs": [verb for verb in _VERBS if verb != "deletecollection"]},
+    "pods": {"shortNames": ["po"], "categories": ["all"]},
+}
+_SUBRESOURCES = {"namespaces": ("finalize", "update"), "pods": ("log", "get")}
+"""Of built-in kinds, besides their status: the name and what can be done with it."""
+
 _VERSION = {
     "major": "1",
     "minor": "33",
@@ -58,11 +68,15 @@ def _resources(group_version: str, kinds: Iterable[Kind]) -> dict[str, Any]:
 
 
 def _entries(kind: Kind) -> Iterator[dict[str, Any]]:
-    resource = kind.resource
+    resource, plural = kind.resource, kind.resource.plural
     common = {"namespaced": resource.namespaced, "kind": resource.kind}
+    special = {} if kind.custom else _BUILT_IN.get(plural, {})
     hashed = hashlib.sha256(f"{resource.group}/{resource.version}/{resource.kind}".encode()).digest()[:8]
     storage = base64.b64encode(hashed).decode()
-    name = {"name": resource.plural, "singularName": resource.kind.lower()}
-    yield {**name, **common, "verbs": _VERBS, "storageVersionHash": storage}
+    name = {"name": plural, "singularName": resource.kind.lower()}
+    yield {**name, **common, "verbs": _VERBS, **special, "storageVersionHash": storage}
     if resource.status:
-        yield {"name": f"{resource.plural}/status", "singularName": "", **common, "verbs": _STATUS_VERBS}
+        yield {"name": f"{plural}/status", "singularName": "", **common, "verbs": _STATUS_VERBS}
+    if not kind.custom and plural in _SUBRESOURCES:
+        subresource, verb = _SUBRESOURCES[plural]
+        yield {"name": f"{plural}/{subresource}", "singularName": "", **common, "verbs": [verb]}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from tests.conformance.kube.rig import Rig
 
 GROUPS = ("backups.cozystack.io", "coordination.k8s.io", "batch", "events.k8s.io")
@@ -37,6 +38,42 @@ async def test_each_listed_version_lists_its_resources(rig: Rig):
         answer = await rig.send("GET", f"/apis/{version}")
         assert (answer.status, answer.body["groupVersion"]) == (200, version)
         assert answer.body["resources"]
+
+
+READ = {"get", "list", "watch"}
+WRITE = {"create", "delete", "patch", "update"}
+ALL = READ | WRITE | {"deletecollection"}
+CHANGE = {"get", "patch", "update"}
+KINDS: dict[str, dict[str, tuple[set[str], list[str], list[str]]]] = {
+    "/api/v1": {
+        "configmaps": (ALL, ["cm"], []),
+        "events": (ALL, ["ev"], []),
+        "namespaces": (READ | WRITE, ["ns"], []),
+        "namespaces/finalize": ({"update"}, [], []),
+        "namespaces/status": (CHANGE, [], []),
+        "pods": (ALL, ["po"], ["all"]),
+        "pods/log": ({"get"}, [], []),
+        "pods/status": (CHANGE, [], []),
+        "secrets": (ALL, [], []),
+    },
+    "/apis/events.k8s.io/v1": {"events": (ALL, ["ev"], [])},
+    "/apis/coordination.k8s.io/v1": {"leases": (ALL, [], [])},
+    "/apis/batch/v1": {"jobs": (ALL, [], ["all"]), "jobs/status": (CHANGE, [], [])},
+    "/apis/backups.cozystack.io/v1alpha1": {
+        "backupjobs": (ALL, [], []),
+        "backupjobs/status": (CHANGE, [], []),
+        "backups": (ALL, [], []),
+    },
+}
+
+
+@pytest.mark.parametrize("path", KINDS)
+async def test_what_can_be_done_with_a_kind_and_how_else_it_is_called(rig: Rig, path: str):
+    listed = {each["name"]: each for each in (await rig.send("GET", path)).body["resources"]}
+    for name, told in KINDS[path].items():
+        found = listed[name]
+        assert (set(found["verbs"]), found.get("shortNames", []), found.get("categories", [])) == told
+        assert found["singularName"] == ("" if "/" in name else found["kind"].lower())
 
 
 async def test_a_version_that_is_not_served_is_not_found(rig: Rig):

@@ -70,5 +70,7 @@ async def test_a_lock_is_taken_passed_on_and_given_back(rig: Rig):
     await ours.release(lock, one)
     assert not await ours.acquire(lock, one, NOW)
     await others.release(lock, two)
+    free = await rig.kube.get(Lease, lock.name, lock.namespace)
+    assert (free.metadata.uid, free.spec.holder_identity) == (seen.metadata.uid, "")
     assert await ours.acquire(lock, one, NOW)
-    assert (await rig.kube.get(Lease, lock.name, lock.namespace)).metadata.uid != seen.metadata.uid
+    assert (await rig.kube.get(Lease, lock.name, lock.namespace)).spec.lease_transitions == 2

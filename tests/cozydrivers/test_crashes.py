@@ -11,8 +11,8 @@ from cozydrivers import ClickHouseDriver, Manager
 pytestmark = pytest.mark.anyio
 
 TABLE = "shop.orders"
-BACKUP_WRITES = range(1, 15)
-SENDS_SHARD_1 = 5
+BACKUP_WRITES = range(1, 13)
+SENDS_SHARD_1 = 4
 RESTORE_WRITES = range(1, 22)
 
 

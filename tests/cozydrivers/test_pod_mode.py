@@ -488,7 +488,7 @@ async def test_a_checkpoint_of_other_shards_is_refused():
 # Accidents (I3)
 
 
-WRITES = range(1, 15)
+WRITES = range(1, 13)
 
 
 @pytest.mark.parametrize("dies", [True, False], ids=["the controller dies", "the reply is lost"])
@@ -519,7 +519,7 @@ async def test_no_accident_runs_a_shard_twice(number, dies):
 
 async def test_what_was_created_and_not_recorded_has_not_run():
     staged = Staged()
-    stage, fate = staged.stage, Fate(5)
+    stage, fate = staged.stage, Fate(4)
     await stage.set_up()
     doomed = Manager(fated_kube(stage, fate), drivers=[stage.driver()], now=stage.cluster.now)
     async with staged.kubelet.running(), anyio.create_task_group() as tasks:
@@ -536,7 +536,7 @@ async def test_what_was_created_and_not_recorded_has_not_run():
 async def test_a_template_that_changes_after_it_was_checked_is_checked_again():
     async with Staged().backed_up() as (stage, kubelet):
         kubelet.ran.clear()
-    fate = Fate(5)
+    fate = Fate(4)
     doomed = Manager(fated_kube(stage, fate), drivers=[stage.driver()], now=stage.cluster.now)
     async with anyio.create_task_group() as tasks:
         job = await stage.restore("undo", "nightly")

@@ -111,7 +111,7 @@ class JobEnding(JobWiring[J], ABC, Generic[J]):
             "uid": job.metadata.uid,
             "created": created(job),
             "now": self.now(),
-            "checkpoint": ledger_of(job).driver,
+            "checkpoint": self.checkpoint_of(job),
             "timeout": target.timeout,
             "audit": partial(_audit, job, self.now),
             "execution": target.execution,

@@ -186,16 +186,20 @@ class JobController(JobEnding[J]):
         ledger = _with_absence(ledger_of(job), outcome.patience, now)
         if outcome.checkpoint is not None:
             ledger = ledger.model_copy(update={"driver": dict(outcome.checkpoint)})
-        if ledger != ledger_of(job):
-            job = await self._writes.save(job, ledger)
+        if outcome.is_cache:
+            self._remember(job, outcome.checkpoint)
+        else:
+            self._remember(job, None)
+            job = await self._writes.save(job, ledger) if ledger != ledger_of(job) else job
         ends, limit = deadline(
             outcome.patience, ledger, created=created(job), started=job.status.started_at, timeout=timeout
         )
         if ends is not None and self._may_time_out(job, ledger, ends):
             return await self.end(job, Failed("TimedOut", f"given up after {limit}: {outcome.message}")) or 0.0
         await self._writes.tell(job, outcome)
-        if outcome.message:
-            standing = Standing(_phase(ledger), outcome.reason, outcome.message, outcome.patience, outcome.conditions)
+        if outcome.message or job.status.phase != _phase(ledger):
+            message = outcome.message or "begun"
+            standing = Standing(_phase(ledger), outcome.reason, message, outcome.patience, outcome.conditions)
             await self._writes.stand(job, standing)
         return outcome.retry_after
 
@@ -221,6 +225,8 @@ class JobController(JobEnding[J]):
     async def _announce(self, job: J, outcome: Intent) -> J:
         """What was found before an intent is written before it; a job is Running only once it has one."""
         await self._writes.tell(job, outcome)
+        if not outcome.conditions:
+            return job
         phase = _phase(ledger_of(job))
         standing = Standing(phase, "Submitting", outcome.message, Patience.ENGINE, outcome.conditions)
         return await self._writes.stand(job, standing)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, ConfigDict, ValidationError
@@ -60,16 +61,23 @@ def ledger_of(job: KubeObject) -> Ledger:
 
     Raises NewerLedger.
     """
-    empty, text = Ledger(uid=job.metadata.uid), job.metadata.annotations.get(CHECKPOINT, "")
+    uid, text = job.metadata.uid, job.metadata.annotations.get(CHECKPOINT, "")
+    ledger = _read(text) if text else None
+    return ledger if ledger is not None and ledger.uid == uid else Ledger(uid=uid)
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> Ledger | None:
+    """Read an annotation; a pass and the indexes of the caches look at one several times."""
     try:
         ledger = Ledger.model_validate_json(text)
     except ValidationError:
         if _version(text) > VERSION:
             raise NewerLedger from None
-        return empty
+        return None
     if ledger.version > VERSION:
         raise NewerLedger
-    return ledger if ledger.uid == job.metadata.uid else empty
+    return ledger
 
 
 class _Versioned(Model):

@@ -15,7 +15,7 @@ from cozydrivers.controllers.ledger import CHECKPOINT, FINALIZER, NewerLedger, l
 from cozydrivers.controllers.services import Services, utc_now
 from cozydrivers.controllers.status import ended
 from cozydrivers.controllers.writes import J, Writes
-from cozydrivers.drivers.base import Driver
+from cozydrivers.drivers.base import Checkpoint, Driver
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime import Key, WorkQueue
 from cozydrivers.runtime.cache import Cache, Caches
@@ -48,6 +48,7 @@ class JobWiring(Generic[J]):
         self.now = self.services.now
         self._queue = WorkQueue(name=self.kind.resource.kind, metrics=self.services.metrics)
         self._turns: WeakValueDictionary[Key, anyio.Lock] = WeakValueDictionary()
+        self._known: dict[str, tuple[str, Checkpoint]] = {}
         caches = declare(self.caches, drivers)
         self.job_caches: Sequence[Cache[Any]] = tuple(caches.values())
         self._jobs: Cache[J] = caches[self.kind]
@@ -82,9 +83,23 @@ class JobWiring(Generic[J]):
             self._queue.add(Key.of(new))
 
     def _forget(self, uid: str) -> None:
+        self._known.pop(uid, None)
         self.services.guard.ended(uid)
         if self.services.admission is not None:
             self.services.admission.leave(uid)
+
+    def _remember(self, job: J, checkpoint: Checkpoint | None) -> None:
+        """Keep in memory what only spares look-ups, for as long as the job's annotation stays what it is."""
+        if checkpoint is None:
+            self._known.pop(job.metadata.uid, None)
+        else:
+            self._known[job.metadata.uid] = job.metadata.annotations.get(CHECKPOINT, ""), checkpoint
+
+    def checkpoint_of(self, job: J) -> Checkpoint | None:
+        """How far a job's run is: as saved, or as remembered since."""
+        saved = job.metadata.annotations.get(CHECKPOINT, "")
+        text, checkpoint = self._known.get(job.metadata.uid, ("", None))
+        return checkpoint if checkpoint is not None and text == saved else ledger_of(job).driver
 
     def _wake_by_engines(self) -> None:
         for driver in self.drivers:

@@ -79,7 +79,8 @@ class Intent:
 class Running:
     """Not at its end; look again in `retry_after` seconds, or when something watched changes.
 
-    Without a message there is nothing new to say, and the status stays as it is.
+    Without a message there is nothing new to say, and the status stays as it is. A checkpoint that `is_cache` only
+    spares look-ups: it is kept in memory, and saved with the next one that is not.
     """
 
     reason: str
@@ -89,6 +90,7 @@ class Running:
     patience: Patience = Patience.ENGINE
     conditions: Sequence[Condition] = ()
     events: Sequence[Note] = ()
+    is_cache: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import functools
 import re
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from cozydrivers.templating.functions import FUNCTIONS, RenderError, unescape
@@ -49,6 +50,7 @@ Node = Literal | Path | Call
 Block = Sequence[Node | If]
 
 
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Block:
     """Read a template; raises RenderError."""
     tokens = deque(_tokens(text))

@@ -26,7 +26,7 @@ async def carry_out(eyes: Eyes, state: State, scene: Scene, steps: Sequence[Step
     if end is not None:
         return Failed(end.reason, end.message)
     now = state.replace(_member(step) for step in acted)
-    return await _tidy(eyes, scene, now) or _standing(now, acted)
+    return await _tidy(eyes, scene, now) or _standing(now, acted, is_cache=_only_spares_looks(state, now))
 
 
 def _member(step: Step) -> Member:
@@ -70,13 +70,29 @@ async def _tidy(eyes: Eyes, scene: Scene, state: State) -> Outcome | None:
     return Running("CleanupPending", trouble or "cleaning up", 1.0, swept.save(), Patience.ABSENT)
 
 
-def _standing(state: State, steps: Sequence[Step]) -> Outcome | None:
+def _only_spares_looks(before: State, now: State) -> bool:
+    """Whether all that has become known is that a submission was taken up, or that a local copy is gone.
+
+    Both are found again by the archive's name. A proof is not: the local copy, which is part of it, is deleted next.
+    """
+    pairs = zip(before.members, now.members, strict=True)
+    return before.debris == now.debris and all(_is_found_again(old, new) for old, new in pairs)
+
+
+def _is_found_again(old: Member, new: Member) -> bool:
+    if (old.stage, new.stage) == ("proven", "done"):
+        return old.submission == new.submission
+    taken_up = old.submission.state == "sending" and new.submission.state == "sent"
+    return old == new or (taken_up and old.stage == new.stage == "making")
+
+
+def _standing(state: State, steps: Sequence[Step], *, is_cache: bool) -> Outcome | None:
     if all(isinstance(step, Done) for step in steps):
         return None
     holds = [step for step in steps if isinstance(step, Hold)]
     if not holds or any(isinstance(step, Go) for step in steps):
-        return Running("InProgress", "", 0.0, state.save())
+        return Running("InProgress", "", 0.0, state.save(), is_cache=is_cache)
     worst = min(holds, key=lambda hold: _PATIENCE.index(hold.patience))
     soonest = min(hold.retry_after for hold in holds)
     message = worst.message if worst.patience is not Patience.ENGINE else "; ".join(hold.message for hold in holds)
-    return Running(worst.reason, message, soonest, state.save(), worst.patience)
+    return Running(worst.reason, message, soonest, state.save(), worst.patience, is_cache=is_cache)

@@ -5,12 +5,14 @@ from typing import Any
 import anyio
 import pytest
 from tests.cozydrivers.backups import deletions, says, with_backups
-from tests.cozydrivers.checks import TABLE, forget, slow
-from tests.cozydrivers.stage import TENANT, Stage
+from tests.cozydrivers.checks import TABLE, forget, pod_name, slow
+from tests.cozydrivers.stage import APP, TENANT, Stage
 
+from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup
+from cozydrivers.api.base import KubeObject
 from cozydrivers.api.coordination import Lease
-from cozydrivers.api.core import Namespace
+from cozydrivers.api.core import Namespace, Pod, Secret
 from cozydrivers.controllers.ledger import LEAVING_LIMIT
 from cozydrivers.errors import NotFound
 from cozydrivers.testing import FakeCluster
@@ -94,4 +96,23 @@ async def test_a_namespace_goes_that_was_deleted_while_no_controller_was_there()
     assert not empty_namespace(stage.cluster, TENANT)
     async with stage.managed():
         assert await seconds_to_go(stage.cluster) <= 10
+    assert stage.archives() == archives
+
+
+async def test_archives_stay_also_while_the_application_is_still_there():
+    """What uninstalls it may take its time, and the Backups are gone before."""
+    stage = await with_both_policies()
+    archives = stage.archives()
+    held: list[tuple[type[KubeObject], str]] = [(ClickHouse, APP), *((Pod, pod_name(shard)) for shard in (0, 1))]
+    held.append((Secret, f"clickhouse-{APP}-backup-api-auth"))
+    for kind, name in held:
+        await stage.kube.merge_patch(kind, name, {"metadata": {"finalizers": ["example.com/held"]}}, TENANT)
+    async with stage.managed():
+        await leave(stage)
+        assert not empty_namespace(stage.cluster, TENANT)
+        await anyio.sleep(5)
+        assert (await stage.kube.list(Backup)).items == []
+        for kind, name in held:
+            await stage.kube.merge_patch(kind, name, {"metadata": {"finalizers": None}}, TENANT)
+        await seconds_to_go(stage.cluster)
     assert stage.archives() == archives

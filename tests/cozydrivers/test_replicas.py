@@ -1,5 +1,6 @@
 """Two replicas of the controller: whatever becomes of the one that leads, the other ends its jobs, and none twice."""
 
+import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -121,3 +122,49 @@ async def play(accident: Accident, *, jobs: int, share: float) -> None:
         assert (leader.elector.leading, other.elector.leading) == (False, True)
         await assert_each_ended_well_and_once(stage, apps)
     assert bool(leader.lost) is (accident is Replica.cut_off)
+
+
+async def kept(stage: Stage, identity: str) -> None:
+    """A replica that is started again whenever it ends, as a container is."""
+    for number in itertools.count():
+        await Replica(stage, f"{identity}-{number}").run()
+        await anyio.sleep(1)
+
+
+def outage(stage: Stage) -> None:
+    stage.cluster.faults.outage(30)
+
+
+def silence(stage: Stage) -> None:
+    stage.cluster.faults.hang(seconds=30)
+
+
+def lost_replies(stage: Stage) -> None:
+    stage.cluster.faults.lose_reply(seconds=30)
+
+
+def refusals(stage: Stage) -> None:
+    stage.cluster.faults.fail(status=429, retry_after=5, seconds=30)
+
+
+def a_rival_at_every_second_write(stage: Stage) -> None:
+    stage.cluster.faults.rival(2)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize(
+    "trouble",
+    [outage, silence, lost_replies, refusals, a_rival_at_every_second_write],
+    ids=lambda trouble: trouble.__name__,
+)
+async def test_when_none_can_lead_for_a_while_jobs_go_on_afterwards(trouble: Callable[[Stage], None], share: float):
+    stage, apps = await crowd(10)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kept, stage, "first")
+        tasks.start_soon(kept, stage, "second")
+        stage.cluster.faults.latency = 0.02
+        await asked_for(apps, int(len(apps) * share))
+        trouble(stage)
+        await anyio.sleep(35)
+        await assert_each_ended_well_and_once(stage, apps)
+        tasks.cancel_scope.cancel()

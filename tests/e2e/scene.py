@@ -81,12 +81,6 @@ class Scene:
         """Create a job as the tenant does."""
         await kube.apply(self.client, job, self.namespace)
 
-    async def leases_of(self, controller: Controller) -> set[str]:
-        """The names of the Leases that a process holds, in whatever namespace."""
-        found = await kube.listed(self.client, "Lease")
-        holder = f"_{controller.pid}_"
-        return {each["metadata"]["name"] for each in found if holder in each["spec"].get("holderIdentity", "")}
-
     async def ended(self, kind: str, name: str, timeout: float = 120) -> Manifest:
         """Wait until a job has ended and was let go of, and return it; TimeoutError tells its status."""
         job: Manifest = {}
@@ -150,6 +144,13 @@ class Scene:
     async def local_copies(self) -> list[str]:
         """The names of all local archives, of all shards."""
         return [each["name"] for shard in self.shards for each in await shard.archives("local")]
+
+
+async def leases_of(client: httpx.AsyncClient, controller: Controller) -> set[str]:
+    """The names of the Leases that a process holds, in whatever namespace."""
+    holder = f"_{controller.pid}_"
+    found = await kube.listed(client, "Lease")
+    return {each["metadata"]["name"] for each in found if holder in each["spec"].get("holderIdentity", "")}
 
 
 @contextlib.asynccontextmanager

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from functools import partial
 
 import anyio
+import httpx
 import pytest
 from tests.e2e import kube, objects
 from tests.e2e.objects import archives
-from tests.e2e.scene import Controller, Scene
+from tests.e2e.scene import Controller, Scene, leases_of
+from tests.real import RealCluster
 from tests.real.processes import wait_until
 from tests.real.sidecar import SLOW_UPLOADS
 
@@ -37,12 +39,12 @@ async def _uploads(scene: Scene) -> None:
     await wait_until(uploading, timeout=90, what="the upload of the first shard")
 
 
-async def _leads(scene: Scene, controller: Controller, *, within: float) -> str:
+async def _leads(client: httpx.AsyncClient, controller: Controller, *, within: float) -> str:
     """Wait until a process leads; the name of its Lease."""
     found: set[str] = set()
 
     async def leads() -> bool:
-        found.update(await scene.leases_of(controller))
+        found.update(await leases_of(client, controller))
         return bool(found)
 
     await wait_until(leads, timeout=within, what="the controller leads")
@@ -60,26 +62,55 @@ async def _assert_done_once(scene: Scene, *jobs: str) -> None:
 
 async def test_one_that_is_stopped_lets_go_at_once_and_the_next_goes_on(scene: Scene):
     await _uploads(scene)
-    (lease,) = await scene.leases_of(scene.controller)
-    began = anyio.current_time()
-    await scene.controller.terminate()
-    assert anyio.current_time() - began < LONGEST_STOP
-    assert scene.controller.said("Traceback") == 0
+    (lease,) = await leases_of(scene.client, scene.controller)
+    await _stops(scene.controller)
     assert (await kube.get(scene.client, "Lease", "default", lease))["spec"]["holderIdentity"] == ""
 
     await scene.controller.start()
-    assert await _leads(scene, scene.controller, within=LONGEST_STOP) == lease
+    assert await _leads(scene.client, scene.controller, within=LONGEST_STOP) == lease
     await _assert_done_once(scene, "nightly")
 
 
+async def test_one_that_gets_no_answer_stops_in_time(cluster: RealCluster):
+    namespace = await cluster.namespace("silent")
+    async with Controller(cluster.kubeconfig(), namespace) as leader, cluster.client() as client:
+        await _leads(client, leader, within=TAKES_OVER)
+        cluster.apiserver.freeze()
+        async with Controller(cluster.kubeconfig(), namespace) as starting:
+            await anyio.sleep(2)
+            for controller in (leader, starting):
+                await _stops(controller)
+        cluster.apiserver.thaw()
+
+
+async def test_one_that_stands_by_stops_in_time(cluster: RealCluster):
+    namespace = await cluster.namespace("two")
+    async with Controller(cluster.kubeconfig(), namespace) as leader, cluster.client() as client:
+        lease = await _leads(client, leader, within=TAKES_OVER)
+        async with Controller(cluster.kubeconfig(), namespace) as other:
+            await anyio.sleep(3)
+            await _stops(other)
+        assert await leases_of(client, leader) == {lease}
+        await _stops(leader)
+
+
+async def _stops(controller: Controller) -> None:
+    """SIGTERM is enough, and there is no more than that to say about it."""
+    began = anyio.current_time()
+    await controller.terminate()
+    assert anyio.current_time() - began < LONGEST_STOP
+    assert controller.said("stopping") == 1
+    assert controller.said("Traceback") == 0
+
+
 async def test_one_that_stands_by_takes_over_from_one_that_is_killed(scene: Scene):
-    lease = await _leads(scene, scene.controller, within=TAKES_OVER)
+    lease = await _leads(scene.client, scene.controller, within=TAKES_OVER)
     async with Controller(scene.cluster.kubeconfig(), scene.namespace) as second:
         await _uploads(scene)
         await scene.submit(objects.backup_job("hourly"))
-        assert await scene.leases_of(scene.controller) == {lease}
+        assert await leases_of(scene.client, scene.controller) == {lease}
         await scene.controller.kill()
-        assert await _leads(scene, second, within=TAKES_OVER) == lease
+        assert await _leads(scene.client, second, within=TAKES_OVER) == lease
         await _assert_done_once(replace(scene, controller=second), "nightly", "hourly")
         await second.terminate()
 
@@ -120,7 +151,7 @@ async def test_nothing_is_done_beside_cozystack_s_own_controller(scene: Scene):
     for shard in scene.shards:
         await shard.fill(orders=100)
     theirs = await scene.cluster.namespace("cozy-backup-controller")
-    await _leads(scene, scene.controller, within=TAKES_OVER)
+    await _leads(scene.client, scene.controller, within=TAKES_OVER)
     async with _held_by_the_reference(scene, theirs) as renewing:
         await _gives_up(scene.controller)
         await scene.controller.start()

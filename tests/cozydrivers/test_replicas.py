@@ -15,7 +15,7 @@ from cozydrivers import KubeClient, Manager
 from cozydrivers.api.backups import Backup, BackupJob
 from cozydrivers.errors import LeadershipLost
 from cozydrivers.runtime.admission import Limits
-from cozydrivers.runtime.elector import RETRY_PERIOD, Elector
+from cozydrivers.runtime.elector import RELEASE_TIMEOUT, RETRY_PERIOD, Elector
 from cozydrivers.runtime.lease import LEASE_DURATION
 from cozydrivers.testing.operators import Installation
 
@@ -168,3 +168,22 @@ async def test_when_none_can_lead_for_a_while_jobs_go_on_afterwards(trouble: Cal
         await anyio.sleep(35)
         await assert_each_ended_well_and_once(stage, apps)
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["answered", "unanswered"])
+@pytest.mark.parametrize("moment", [0.0, 1.01, 1.3, 3.0, 31.2])
+async def test_one_that_is_stopped_in_the_middle_of_anything_ends_in_time(moment: float, silent: bool):
+    stage, apps = await crowd(3)
+    stage.cluster.faults.latency = 0.1
+    replica = Replica(stage, "first")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(replica.run)
+        await anyio.sleep(moment)
+        if silent:
+            stage.cluster.faults.hang(seconds=60)
+        replica.stop()
+        stopped = anyio.current_time()
+    assert anyio.current_time() - stopped <= RELEASE_TIMEOUT + 0.1
+    stage.cluster.faults.clear()
+    async with stage.managed():
+        await assert_each_ended_well_and_once(stage, apps)

@@ -44,7 +44,7 @@ class Sizes:
 
 
 SPREAD = 5.0
-"""Seconds over which the ends of operations are spread whose delay is measured; those of the reference were over 10 s."""
+"""Seconds over which the ends of operations are spread whose delay is measured; the reference's were over 10 s."""
 
 QUICK = Sizes((10, 50), 5.0, (1.0,), 5, 50, 100, 5.0, 200, 20, 1)
 

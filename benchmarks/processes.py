@@ -65,7 +65,7 @@ class Child(Measured):
 @asynccontextmanager
 async def child(module: str, *arguments: object) -> AsyncGenerator[Child, None]:
     """Run a process that answers commands as long as the block; it is ready when the block begins."""
-    async with running(module, *arguments, cpu=1) as process:
+    async with running(module, *arguments, cpu=1, silent=False) as process:
         assert process.stdout
         if await process.stdout.readline() != b"ready\n":
             raise RuntimeError(f"{module} did not start")
@@ -73,8 +73,10 @@ async def child(module: str, *arguments: object) -> AsyncGenerator[Child, None]:
 
 
 @asynccontextmanager
-async def running(module: str, *arguments: object, cpu: int) -> AsyncGenerator[asyncio.subprocess.Process, None]:
-    """Run `python -m MODULE ARGUMENT…` on one CPU as long as the block."""
+async def running(
+    module: str, *arguments: object, cpu: int, silent: bool = True
+) -> AsyncGenerator[asyncio.subprocess.Process, None]:
+    """Run `python -m MODULE ARGUMENT…` on one CPU as long as the block; with `silent` its standard error is lost."""
 
     def prepare() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (MANY_FILES, MANY_FILES))
@@ -84,7 +86,7 @@ async def running(module: str, *arguments: object, cpu: int) -> AsyncGenerator[a
         *(sys.executable, "-m", module, *map(str, arguments)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL if silent else None,
         limit=LONGEST_LINE,
         preexec_fn=prepare,
     )

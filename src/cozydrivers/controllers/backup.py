@@ -49,7 +49,7 @@ class BackupController:
     ) -> None:
         self.drivers = drivers
         self._is_alone = services is None
-        self.services = services or Services(kube, Caches(kube), now)
+        self.services: Services = services or Services(kube, Caches(kube), now)
         caches, now = self.services.caches, self.services.now
         declare(caches, drivers)
         self._reference_is_gone = reference_is_gone

@@ -43,9 +43,9 @@ class JobWiring(Generic[J]):
         self.kube = kube
         self.drivers = drivers
         self._is_alone = services is None
-        self.services = services or Services(kube, Caches(kube, [namespace] if namespace else []), now)
-        self.caches = self.services.caches
-        self.now = self.services.now
+        self.services: Services = services or Services(kube, Caches(kube, [namespace] if namespace else []), now)
+        self.caches: Caches = self.services.caches
+        self.now: Callable[[], datetime] = self.services.now
         self._queue = WorkQueue(name=self.kind.resource.kind, metrics=self.services.metrics)
         self._turns: WeakValueDictionary[Key, anyio.Lock] = WeakValueDictionary()
         self._known: dict[str, tuple[str, Checkpoint]] = {}

@@ -32,8 +32,8 @@ class Store:
     """Objects by kind and name; a stored object is never changed, only replaced."""
 
     def __init__(self) -> None:
-        self.version = 0
-        self.compacted = 0
+        self.version: int = 0
+        self.compacted: int = 0
         self._objects: dict[str, dict[Key, Object]] = {}
         self._latest: dict[str, int] = {}
         self._changes: list[Change] = []

@@ -110,6 +110,21 @@ async def test_a_sidecar_that_stays_busy_ends_the_job_after_a_day():
     assert stage.touched() == []
 
 
+async def test_a_running_job_whose_sidecar_stays_away_ends_after_half_an_hour():
+    stage = await staged()
+    slow(stage, 1_000)
+    async with stage.managed():
+        job = await stage.stands(await stage.backup("nightly"), "InProgress")
+        stage.app.sidecar(1).faults.refuse = True
+        await stage.stands(job, "SidecarUnreachable")
+        begun = anyio.current_time()
+        job = await stage.stands(job, "TimedOut", within=3600)
+        assert 1700 < anyio.current_time() - begun < 1900
+        stage.app.sidecar(1).faults.refuse = False
+        job = await stage.end_of(job)
+    assert reason_of(job) == ("Failed", "TimedOut")
+
+
 async def test_two_jobs_of_one_application_take_turns():
     stage = await staged()
     slow(stage, 3)

@@ -186,7 +186,7 @@ class JobController(JobEnding[J]):
         ledger = _with_absence(ledger_of(job), outcome.patience, now)
         if outcome.checkpoint is not None:
             ledger = ledger.model_copy(update={"driver": dict(outcome.checkpoint)})
-        if outcome.is_cache:
+        if outcome.is_cache and ledger.absent_since == ledger_of(job).absent_since:
             self._remember(job, outcome.checkpoint)
         else:
             self._remember(job, None)

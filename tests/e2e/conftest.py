@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-import yaml
 from tests.e2e import kube
 from tests.e2e.scene import Controller, Scene, opened
 from tests.real import RealClickHouse, RealCluster, RealS3, find_binaries
@@ -42,8 +41,7 @@ async def cluster() -> AsyncIterator[RealCluster]:
     async with RealCluster() as cluster:
         await cluster.apply_crds(FIXTURES / "crds")
         async with cluster.client() as client:
-            for manifest in yaml.safe_load_all((FIXTURES / "seed" / "clickhouse.yaml").read_text()):
-                await kube.apply(client, manifest)
+            await kube.apply_file(client, FIXTURES / "seed" / "clickhouse.yaml")
         yield cluster
 
 

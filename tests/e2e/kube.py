@@ -1,8 +1,10 @@
 """The cluster as its users see it: plain requests, with nothing of the project between."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 from tests.e2e.objects import Manifest
 
 _GROUPS = {
@@ -42,6 +44,14 @@ async def apply(client: httpx.AsyncClient, manifest: Manifest, namespace: str | 
         json=manifest,
     )
     _check(response)
+
+
+async def apply_file(client: httpx.AsyncClient, file: Path) -> list[str]:
+    """Apply what stands in a file; returns kind and name of each."""
+    manifests = list(yaml.safe_load_all(file.read_bytes()))  # noqa: ASYNC240 - a small one
+    for manifest in manifests:
+        await apply(client, manifest)
+    return [f"{manifest['kind']} {manifest['metadata']['name']}" for manifest in manifests]
 
 
 async def set_status(client: httpx.AsyncClient, manifest: Manifest, namespace: str, status: Manifest) -> None:

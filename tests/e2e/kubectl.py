@@ -10,26 +10,23 @@ import anyio
 import httpx
 import yaml
 from tests.e2e import kube
-from tests.e2e.objects import Manifest
 
 
-async def apply(manifests: list[Manifest], config: Any) -> None:
-    """Apply manifests to the cluster of a kubeconfig."""
+async def apply(file: Path, config: Any) -> None:
+    """Apply a file to the cluster of a kubeconfig."""
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     headers = {"Authorization": f"Bearer {user['token']}"}
     verify = ssl.create_default_context(cafile=cluster["certificate-authority"])
     async with httpx.AsyncClient(base_url=cluster["server"], headers=headers, verify=verify, trust_env=False) as client:
-        for manifest in manifests:
-            await kube.apply(client, manifest)
-            print(f"{manifest['kind']} {manifest['metadata']['name']} applied")
+        for applied in await kube.apply_file(client, file):
+            print(f"{applied} applied")
 
 
 def main(command: str, flag: str, file: str) -> None:
     """Do it."""
     if (command, flag) != ("apply", "-f"):
         sys.exit("only: kubectl apply -f FILE")
-    manifests = list(yaml.safe_load_all(Path(file).read_text()))
-    anyio.run(apply, manifests, yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text()))
+    anyio.run(apply, Path(file), yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text()))
 
 
 if __name__ == "__main__":

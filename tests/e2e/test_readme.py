@@ -21,6 +21,7 @@ from tests.real.sidecar import Binary
 import chbackup
 
 ROOT = Path(__file__).parents[2]
+SEED = ROOT / "fixtures" / "seed" / "clickhouse.yaml"
 README = (ROOT / "README.md").read_text()
 KUBECTL = f'kubectl() {{ {sys.executable} -m tests.e2e.kubectl "$@"; }}'
 """Where the machine has none: the one command that the README needs of it."""
@@ -96,12 +97,12 @@ async def test_the_section_on_the_controller(tenant: Scene):
 
 
 class Typed(Controller):
-    """The section's commands in a shell with a kubeconfig, the last of which is the controller."""
+    """The section's first commands in a shell with a kubeconfig, the last of which is the controller."""
 
     def command(self) -> Sequence[str]:
-        """Type them in the folder of the project."""
-        (block,) = blocks("The controller", "console")
-        lines = [line.removeprefix("$ ") for line in block.splitlines()]
+        """Type them in the folder of the project, but for the installation, which is there."""
+        block = blocks("The controller", "console")[0]
+        lines = [line.removeprefix("$ ") for line in block.splitlines() if not re.match(r"\$ (python3|pip) ", line)]
         return ["bash", "-c", "\n".join([f"set -eu; cd {ROOT}; {KUBECTL}", *lines[:-1], f"exec {lines[-1]}"])]
 
     def environment(self) -> Mapping[str, str]:
@@ -117,11 +118,15 @@ async def tenant(binary: Binary, cluster: RealCluster, store: RealS3, servers: S
         await kube.apply(client, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "tenant-user"}})
         for kind in ("BackupClass", "Altinity"):
             await kube.clear(client, kind)
-    async with opened(binary, cluster, store, servers, "tenant-user", controller) as scene, controller:
-        yield scene
-        for kind in ("BackupJob", "RestoreJob", "Backup", "Pod"):
-            await kube.clear(scene.client, kind, scene.namespace)
-        await controller.terminate()
+    try:
+        async with opened(binary, cluster, store, servers, "tenant-user", controller) as scene, controller:
+            yield scene
+            await controller.terminate()
+    finally:  # what the other tests need, and nothing that the next one finds
+        async with cluster.client() as client:
+            await kube.apply_file(client, SEED)
+            for kind in ("BackupJob", "RestoreJob", "Backup", "Pod"):
+                await kube.clear(client, kind, "tenant-user")
 
 
 async def type_in(block: str, names: dict[str, object]) -> None:

@@ -1,9 +1,12 @@
 """Says at the end how many recordings of the real servers the fakes reproduce, also where workers ran the tests."""
 
+import gc
 from typing import Any
 
 import pytest
 from tests.recordings import counts
+
+gc.set_threshold(50_000, 20, 100)  # a fifth of the time of the tests, which keep little
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

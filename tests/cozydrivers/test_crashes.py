@@ -11,7 +11,7 @@ from cozydrivers import ClickHouseDriver, Manager
 pytestmark = pytest.mark.anyio
 
 TABLE = "shop.orders"
-BACKUP_WRITES = range(1, 13)
+BACKUP_WRITES = range(1, 12)
 SENDS_SHARD_1 = 4
 RESTORE_WRITES = range(1, 22)
 

@@ -197,9 +197,8 @@ class JobController(JobEnding[J]):
         if ends is not None and self._may_time_out(job, ledger, ends):
             return await self.end(job, Failed("TimedOut", f"given up after {limit}: {outcome.message}")) or 0.0
         await self._writes.tell(job, outcome)
-        if outcome.message or job.status.phase != _phase(ledger):
-            message = outcome.message or "begun"
-            standing = Standing(_phase(ledger), outcome.reason, message, outcome.patience, outcome.conditions)
+        if outcome.message:
+            standing = Standing(_phase(ledger), outcome.reason, outcome.message, outcome.patience, outcome.conditions)
             await self._writes.stand(job, standing)
         return outcome.retry_after
 

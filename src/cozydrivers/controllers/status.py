@@ -48,7 +48,7 @@ def status_patch(job: BackupJob | RestoreJob, standing: Standing, now: datetime)
         )
         if old != value
     }
-    if standing.phase == "Running" and status.started_at is None:
+    if standing.phase in ("Running", "Succeeded") and status.started_at is None:
         patch["startedAt"] = _time(now)
     if standing.phase in ("Succeeded", "Failed") and status.completed_at is None:
         patch["completedAt"] = _time(now)

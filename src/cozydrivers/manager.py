@@ -15,7 +15,7 @@ from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.observed import observe
 from cozydrivers.controllers.plan import PlanController
 from cozydrivers.controllers.restorejob import RestoreJobController
-from cozydrivers.controllers.services import Services, is_paused, utc_now
+from cozydrivers.controllers.services import Services, is_paused, open_all, utc_now
 from cozydrivers.drivers.base import Driver
 from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.kube import KubeClient
@@ -110,9 +110,7 @@ class Manager:
 
     async def _work(self) -> None:
         async with AsyncExitStack() as stack:
-            for driver in self._drivers:
-                await stack.enter_async_context(driver)
-            await stack.enter_async_context(self._caches)
+            await open_all(stack, self._drivers, self._caches)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             tasks.start_soon(self._admission.run)
             tasks.start_soon(self._watch_over)

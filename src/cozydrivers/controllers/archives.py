@@ -24,7 +24,7 @@ from cozydrivers.controllers.deletion import (
 )
 from cozydrivers.controllers.ledger import CLASS
 from cozydrivers.controllers.lock import lock, target_of, unlock
-from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target, binding, restore_target
+from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target, binding, restore_target, situation
 from cozydrivers.controllers.services import Services
 from cozydrivers.drivers.base import DeleteRun, Driver, Failed, Intent, Outcome, Patience, Running, Succeeded
 from cozydrivers.errors import Forbidden, Invalid, InvalidInput, NotFound, Unauthorized
@@ -207,24 +207,8 @@ class Archives:
                 await unlock(self._services.locks, backup, locks)
 
     async def _run(self, backup: Backup, target: Target) -> DeleteRun:
-        metadata = backup.metadata
-        return DeleteRun(
-            kube=self._kube,
-            reader=Caches(self._kube),
-            namespace=metadata.namespace,
-            namespace_uid=target.namespace_uid,
-            cluster_uid=target.cluster_uid,
-            application=target.application,
-            strategy=target.strategy,
-            name=metadata.name,
-            uid=metadata.uid,
-            created=metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC),
-            now=self._now(),
-            execution=target.execution,
-            render=target.render,
-            backup=backup,
-            kept=await self._others(backup),
-        )
+        held = situation(target, backup, self._kube, Caches(self._kube), self._now())
+        return DeleteRun(**held, backup=backup, kept=await self._others(backup))
 
     async def _others(self, backup: Backup) -> list[Backup]:
         """The other Backups of the application, read uncached: what they need stays (I8)."""

@@ -3,14 +3,14 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import anyio
 
 from cozydrivers.api.backups import Backup
 from cozydrivers.controllers.backup_writes import BackupWrites, condition_of
 from cozydrivers.controllers.ledger import CLASS
-from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, restore_target
+from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, restore_target, situation
 from cozydrivers.drivers.base import AuditRun, Driver, Finding
 from cozydrivers.errors import ApiError, InvalidInput, NotFound
 from cozydrivers.kube import KubeClient
@@ -107,23 +107,8 @@ class Audits:
             target = await restore_target(Caches(self._kube), self._drivers, namespace, backups[0], None)
         except (Absence, Refusal, NotOurs):
             return None
-        metadata = target.application.metadata
-        return AuditRun(
-            kube=self._kube,
-            reader=Caches(self._kube),
-            namespace=namespace,
-            namespace_uid=target.namespace_uid,
-            cluster_uid=target.cluster_uid,
-            application=target.application,
-            strategy=target.strategy,
-            name=metadata.name,
-            uid=metadata.uid,
-            created=metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC),
-            now=self._now(),
-            execution=target.execution,
-            render=target.render,
-            backups=backups,
-        )
+        held = situation(target, target.application, self._kube, Caches(self._kube), self._now())
+        return AuditRun(**held, backups=backups)
 
     async def _tell(self, backup: Backup, finding: Finding) -> None:
         """Write what was found where it is news: that all is there is none, unless it was said to be gone."""

@@ -12,7 +12,7 @@ from cozydrivers.controllers.audits import Audits, application_of
 from cozydrivers.controllers.backup_writes import BackupWrites
 from cozydrivers.controllers.deletion import ARCHIVE_FINALIZER, REFERENCE_FINALIZERS
 from cozydrivers.controllers.ledger import CLASS
-from cozydrivers.controllers.services import Services, utc_now
+from cozydrivers.controllers.services import Services, open_all, utc_now
 from cozydrivers.controllers.wiring import declare
 from cozydrivers.drivers.base import Driver
 from cozydrivers.errors import Conflict, InvalidInput
@@ -65,9 +65,7 @@ class BackupController:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             if self._is_alone:
-                for driver in self.drivers:
-                    await stack.enter_async_context(driver)
-                await stack.enter_async_context(self.services.caches)
+                await open_all(stack, self.drivers, self.services.caches)
             self._stack = stack.pop_all()
         return self
 

@@ -9,7 +9,7 @@ from typing import Any, Generic
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Namespace
 from cozydrivers.controllers.ledger import CLEANUP_LIMIT, FINALIZER, LEAVING_LIMIT, ledger_of
-from cozydrivers.controllers.resolve import NotOurs, Target
+from cozydrivers.controllers.resolve import NotOurs, Target, situation
 from cozydrivers.controllers.status import Standing, created, ended
 from cozydrivers.controllers.wiring import JobWiring
 from cozydrivers.controllers.writes import J
@@ -98,24 +98,11 @@ class JobEnding(JobWiring[J], ABC, Generic[J]):
         """Whether the run's result is recorded, read uncached: then nothing of it may be removed."""
 
     def situation(self, job: J, target: Target) -> dict[str, Any]:
-        """What every run holds."""
+        """What every run of a job holds."""
         return {
-            "kube": self.kube,
-            "reader": self.caches,
-            "namespace": job.metadata.namespace,
-            "namespace_uid": target.namespace_uid,
-            "cluster_uid": target.cluster_uid,
-            "application": target.application,
-            "strategy": target.strategy,
-            "name": job.metadata.name,
-            "uid": job.metadata.uid,
-            "created": created(job),
-            "now": self.now(),
+            **situation(target, job, self.kube, self.caches, self.now()),
             "checkpoint": self.checkpoint_of(job),
-            "timeout": target.timeout,
             "audit": partial(_audit, job, self.now),
-            "execution": target.execution,
-            "render": target.render,
         }
 
 

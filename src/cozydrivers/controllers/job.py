@@ -117,9 +117,8 @@ class JobController(JobEnding[J]):
         """What keeps a job from beginning, as far as it is known without asking anybody."""
         application = target.application
         namespace, name = application.metadata.namespace, application.metadata.name
-        paused = self.services.paused(namespace, type(application), name)
-        if paused:
-            return Running("Paused", paused, 30.0, patience=Patience.BUSY)
+        if paused := self._paused(target):
+            return paused
         others = (other for kind in self.job_caches for other in kind.by(APPLICATION, f"{namespace}/{name}"))
         if any(works_on(other, application) for other in others if other.metadata.uid != job.metadata.uid):
             return self._locked(target)
@@ -159,16 +158,17 @@ class JobController(JobEnding[J]):
         for _ in range(_MOST_INTENTS):
             if not isinstance(outcome, Intent):
                 return job, target, outcome
-            if paused := self._pause(target):
-                return job, target, Running("Paused", paused, 30.0, patience=Patience.BUSY)
+            if paused := self._paused(target):
+                return job, target, paused
             job = await self._writes.bind(await self._announce(job, outcome), outcome.checkpoint, target)
             run = replace(run, checkpoint=ledger_of(job).driver, fresh=self.services.leading(), now=self.now())
             outcome = await self.step(target.driver, run)
         raise RuntimeError(f"{job.metadata.name}: the driver intends without an end")
 
-    def _pause(self, target: Target) -> str:
+    def _paused(self, target: Target) -> Running | None:
         application = target.application
-        return self.services.paused(application.metadata.namespace, type(application), application.metadata.name)
+        why = self.services.paused(application.metadata.namespace, type(application), application.metadata.name)
+        return Running("Paused", why, 30.0, patience=Patience.BUSY) if why else None
 
     async def _settle(self, job: J, target: Target, outcome: Outcome) -> float | None:
         match outcome:

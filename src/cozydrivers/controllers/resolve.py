@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,10 @@ from cozydrivers.api.base import KubeObject, TypedReference
 from cozydrivers.api.core import Namespace
 from cozydrivers.controllers.deletion import RETAIN, policy_of
 from cozydrivers.controllers.ledger import CLASS, EXECUTION, TIMEOUT
+from cozydrivers.controllers.status import created
 from cozydrivers.drivers.base import Driver, Reader
 from cozydrivers.errors import InvalidInput, NotFound, TemplateError
+from cozydrivers.kube import KubeClient
 from cozydrivers.templating import render
 
 APPS_GROUP = "apps.cozystack.io"
@@ -242,3 +245,23 @@ async def without_strategy(reader: Reader, driver: Driver, application: KubeObje
         cluster_uid="",
         timeout=driver.timeout,
     )
+
+
+def situation(target: Target, about: KubeObject, kube: KubeClient, reader: Reader, now: datetime) -> dict[str, Any]:
+    """What every run holds; `about` is the object whose name, UID and creation time are the run's."""
+    return {
+        "kube": kube,
+        "reader": reader,
+        "namespace": about.metadata.namespace,
+        "namespace_uid": target.namespace_uid,
+        "cluster_uid": target.cluster_uid,
+        "application": target.application,
+        "strategy": target.strategy,
+        "name": about.metadata.name,
+        "uid": about.metadata.uid,
+        "created": created(about),
+        "now": now,
+        "timeout": target.timeout,
+        "execution": target.execution,
+        "render": target.render,
+    }

@@ -1,6 +1,7 @@
 """What the controllers of a process share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Namespace
 from cozydrivers.controllers.ledger import PAUSE
 from cozydrivers.controllers.lock import locks_of
+from cozydrivers.drivers.base import Driver
 from cozydrivers.kube import KubeClient
 from cozydrivers.metrics import Metrics
 from cozydrivers.runtime import Key
@@ -22,9 +24,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def nobody_pauses() -> str:
-    """No reason to pause."""
-    return ""
+async def open_all(stack: AsyncExitStack, drivers: Sequence[Driver], caches: Caches) -> None:
+    """Open the drivers and fill the caches, for as long as the stack."""
+    for driver in drivers:
+        await stack.enter_async_context(driver)
+    await stack.enter_async_context(caches)
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Services:
     guard: Guard = field(default_factory=Guard)
     admission: Admission | None = None
     leading: Callable[[], bool] = lambda: True
-    on_hold: Callable[[], str] = field(default=nobody_pauses)
+    on_hold: Callable[[], str] = str
     locks: Locks = field(init=False)
 
     def __post_init__(self) -> None:

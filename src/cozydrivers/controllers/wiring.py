@@ -12,7 +12,7 @@ from cozydrivers.api.backups import Backup, BackupClass, BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Namespace
 from cozydrivers.controllers.ledger import CHECKPOINT, FINALIZER, NewerLedger, ledger_of
-from cozydrivers.controllers.services import Services, utc_now
+from cozydrivers.controllers.services import Services, open_all, utc_now
 from cozydrivers.controllers.status import ended
 from cozydrivers.controllers.writes import J, Writes
 from cozydrivers.drivers.base import Checkpoint, Driver
@@ -61,9 +61,7 @@ class JobWiring(Generic[J]):
         """Where nobody shares its services, open the drivers and fill the caches."""
         async with AsyncExitStack() as stack:
             if self._is_alone:
-                for driver in self.drivers:
-                    await stack.enter_async_context(driver)
-                await stack.enter_async_context(self.caches)
+                await open_all(stack, self.drivers, self.caches)
             self._stack = stack.pop_all()
         return self
 

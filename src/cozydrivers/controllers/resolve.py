@@ -43,8 +43,8 @@ class NotOurs(Exception):
 class Target:
     """What a run works on, and how. `timeout` is the strategy's patience with the engine, in seconds.
 
-    `render` renders the strategy with more in reach of its templates; `strategy` is rendered already, and empty where
-    it is executed as a Pod.
+    `parameters` are the class's for it. `render` renders the strategy with more in reach of its templates; `strategy`
+    is rendered already, and empty where it is executed as a Pod.
     """
 
     driver: Driver
@@ -57,6 +57,7 @@ class Target:
     class_name: str = ""
     deletion_policy: str = RETAIN
     execution: str = "sidecar"
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     render: Render = field(default=lambda more: {}, repr=False)
 
 
@@ -165,6 +166,7 @@ async def _target(
         strategy_ref=strategy_ref,
         strategy=_render(strategy, context, {}) if execution == "sidecar" else {},
         execution=execution,
+        parameters=parameters,
         render=partial(_render, strategy, context),
         namespace_uid=(await reader.get(Namespace, namespace)).metadata.uid,
         cluster_uid=(await reader.get(Namespace, "kube-system")).metadata.uid,
@@ -263,5 +265,6 @@ def situation(target: Target, about: KubeObject, kube: KubeClient, reader: Reade
         "now": now,
         "timeout": target.timeout,
         "execution": target.execution,
+        "parameters": target.parameters,
         "render": target.render,
     }

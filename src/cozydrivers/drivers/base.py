@@ -143,10 +143,11 @@ def no_audit(outcome: AuditOutcome, archive: str, size: int) -> None:
 class Run:
     """One job's situation. `now` is the wall clock; `fresh` says that the checkpoint was saved as an intent just now.
 
-    `strategy` is the strategy's spec, rendered. `cluster_uid` is the UID of the namespace kube-system. `execution` is
-    `sidecar` or `pod`; in the latter case the driver renders, with more in reach of the templates, by `render`, which
-    raises InvalidInput. `timeout` is the patience with the engine, in seconds. `audit` writes a line of the audit log,
-    before an archive of so many bytes is deleted and after; what it raises keeps the archive.
+    `strategy` is the strategy's spec, rendered; `parameters` are the class's for it. `cluster_uid` is the UID of the
+    namespace kube-system. `execution` is `sidecar` or `pod`; in the latter case the driver renders, with more in reach
+    of the templates, by `render`, which raises InvalidInput. `timeout` is the patience with the engine, in seconds.
+    `audit` writes a line of the audit log, before an archive of so many bytes is deleted and after; what it raises
+    keeps the archive.
     """
 
     kube: KubeClient = field(repr=False)
@@ -162,6 +163,7 @@ class Run:
     now: datetime
     checkpoint: Checkpoint | None = None
     fresh: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     audit: Callable[[AuditOutcome, str, int], None] = field(default=no_audit, repr=False)
     execution: str = "sidecar"
     timeout: float = 3600.0

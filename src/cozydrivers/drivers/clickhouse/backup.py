@@ -168,6 +168,7 @@ def _entry(member: Member, sight: Sight) -> Recorded:
     live = sight.live or ()
     return Recorded(
         shard=member.shard,
+        replica=member.replica,
         archive=member.submission.archive,
         data_size=member.evidence.data_size if member.evidence else 0,
         required=member.evidence.required if member.evidence else "",

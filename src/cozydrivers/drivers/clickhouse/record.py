@@ -5,6 +5,7 @@ every shard must be there once, and an object of a newer schema is refused untou
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,7 +27,7 @@ _MOST_DIGITS = 18
 
 
 class Tables(Model):
-    """`clickhouse.backup/tables.<shard>`: how many tables, a hash of their names, and those that need care."""
+    """`clickhouse.backup/tables.<member>`: how many tables, a hash of their names, and those that need care."""
 
     count: int
     hash: str
@@ -35,9 +36,13 @@ class Tables(Model):
 
 
 class Recorded(Model):
-    """One archive of a set, as recorded."""
+    """One archive of a set, as recorded.
+
+    The first of a shard has the shard's number in its keys, a further replica's `<shard>.<replica>`.
+    """
 
     shard: int
+    replica: int = 0
     archive: str
     data_size: int
     required: str = ""
@@ -50,20 +55,23 @@ def tables_hash(names: Iterable[str]) -> str:
 
 
 def write(entries: Sequence[Recorded], *, versions: str, storage: str, cluster: str) -> dict[str, str]:
-    """The record of a set: its archives by shard, the servers' versions, where it is stored and of which cluster."""
+    """The record of a set: its archives, the servers' versions, where it is stored and of which cluster."""
     metadata = {
         "schema": str(SCHEMA),
-        "shards": str(len(entries)),
+        "shards": str(len({entry.shard for entry in entries})),
         "server-version": versions,
         "storage": storage,
         "cluster": cluster,
     }
+    begun: set[int] = set()
     for entry in entries:
+        member = f"{entry.shard}.{entry.replica}" if entry.shard in begun else str(entry.shard)
+        begun.add(entry.shard)
         metadata |= {
-            f"archive.{entry.shard}": entry.archive,
-            f"data-size.{entry.shard}": str(entry.data_size),
-            f"required.{entry.shard}": entry.required,
-            f"tables.{entry.shard}": entry.tables.model_dump_json(by_alias=True, exclude_defaults=True),
+            f"archive.{member}": entry.archive,
+            f"data-size.{member}": str(entry.data_size),
+            f"required.{member}": entry.required,
+            f"tables.{member}": entry.tables.model_dump_json(by_alias=True, exclude_defaults=True),
         }
     return {PREFIX + key: value for key, value in metadata.items()}
 
@@ -82,18 +90,39 @@ def write_pod(archives: Sequence[str], *, shards: int, storage: str, cluster: st
 
 
 def read(metadata: Mapping[str, str], run: Run, application: str) -> list[Recorded]:
-    """The archives of a set by shard; InvalidInput names the key that is missing or wrong."""
+    """The archives of a set, by shard, its first one first; InvalidInput names the key that is missing or wrong."""
     _check_form(metadata, "sidecar")
     found = _parse(metadata)
-    _check_names([recorded.archive for recorded in found], run, application)
+    shards = len({entry.shard for entry in found})
+    _check_names([(entry.shard, entry.archive) for entry in found], shards, run, application)
+    _check_replicas(found)
     return found
 
 
 def _parse(metadata: Mapping[str, str]) -> list[Recorded]:
     shards = _number(metadata, "shards")
-    found = [_one(metadata, shard) for shard in range(shards)]
-    _check_count(metadata, shards)
+    further = _further(metadata)
+    members = [
+        member
+        for shard in range(shards)
+        for member in (str(shard), *(f"{shard}.{replica}" for of, replica in further if of == shard))
+    ]
+    found = [_one(metadata, member) for member in members]
+    _check_count(metadata, members)
     return found
+
+
+def _further(metadata: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Shard and replica of what is recorded beyond the first archive of each shard."""
+    named = [re.fullmatch(r"archive\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,2})", key) for key in _archive_keys(metadata)]
+    return sorted((int(key[1]), int(key[2])) for key in named if key)
+
+
+def _check_replicas(found: Sequence[Recorded]) -> None:
+    places = [(entry.shard, entry.replica) for entry in found]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise InvalidInput(f"the Backup records shard {twice[0]} replica {twice[1]} twice")
 
 
 def summary(backup: Backup) -> Record | None:
@@ -152,8 +181,8 @@ def read_pod(metadata: Mapping[str, str], run: Run, application: str) -> list[st
             "the Backup records no archive, because the strategy's template did not use .Archive: it can't be restored"
         )
     found = [_text(metadata, f"archive.{shard}") for shard in range(shards)]
-    _check_count(metadata, shards)
-    _check_names(found, run, application)
+    _check_count(metadata, [str(shard) for shard in range(shards)])
+    _check_names(list(enumerate(found)), shards, run, application)
     return found
 
 
@@ -173,11 +202,11 @@ def _check_schema(metadata: Mapping[str, str]) -> None:
         raise InvalidInput(f"the Backup's {PREFIX}schema is {metadata[PREFIX + 'schema']}; this version reads {SCHEMA}")
 
 
-def _check_count(metadata: Mapping[str, str], shards: int) -> None:
-    extra = sorted(set(_archive_keys(metadata)) - {f"archive.{shard}" for shard in range(shards)})
-    if extra or not shards:
+def _check_count(metadata: Mapping[str, str], members: Sequence[str]) -> None:
+    extra = sorted(set(_archive_keys(metadata)) - {f"archive.{member}" for member in members})
+    if extra or not members:
         raise InvalidInput(
-            f"the Backup records {PREFIX}{extra[0]} beyond its {shards} shards"
+            f"the Backup records {PREFIX}{extra[0]} beyond its {metadata[PREFIX + 'shards']} shards"
             if extra
             else "the Backup records no archive"
         )
@@ -200,30 +229,34 @@ def _number(metadata: Mapping[str, str], key: str) -> int:
     return int(text)
 
 
-def _one(metadata: Mapping[str, str], shard: int) -> Recorded:
-    text = _text(metadata, f"tables.{shard}")
+def _one(metadata: Mapping[str, str], member: str) -> Recorded:
+    text = _text(metadata, f"tables.{member}")
     try:
         tables = Tables.model_validate_json(text)
     except ValidationError:
-        raise InvalidInput(f"the Backup's {PREFIX}tables.{shard} can't be read") from None
+        raise InvalidInput(f"the Backup's {PREFIX}tables.{member} can't be read") from None
+    shard, _, replica = member.partition(".")
+    archive = _text(metadata, f"archive.{member}")
+    name = parse_archive_name(archive)
+    if replica and name is not None and name.replica != int(replica):
+        raise InvalidInput(f"the Backup's {PREFIX}archive.{member} is {archive}, of replica {name.replica}")
     return Recorded(
-        shard=shard,
-        archive=_text(metadata, f"archive.{shard}"),
-        data_size=_number(metadata, f"data-size.{shard}"),
-        required=metadata.get(f"{PREFIX}required.{shard}", ""),
+        shard=int(shard),
+        replica=name.replica if name else 0,
+        archive=archive,
+        data_size=_number(metadata, f"data-size.{member}"),
+        required=metadata.get(f"{PREFIX}required.{member}", ""),
         tables=tables,
     )
 
 
-def _check_names(archives: Sequence[str], run: Run, application: str) -> None:
+def _check_names(archives: Sequence[tuple[int, str]], shards: int, run: Run, application: str) -> None:
     sets = set()
-    for shard, archive in enumerate(archives):
+    for shard, archive in archives:
         name = parse_archive_name(archive)
-        place = (shard, len(archives), hex_of(run.namespace_uid, 6))
+        place = (shard, shards, hex_of(run.namespace_uid, 6))
         if name is None or (name.shard, name.shards, name.namespace_hash) != place or not _is_of(name, application):
-            raise InvalidInput(
-                f"{archive} is not an archive of ClickHouse {application}, shard {shard} of {len(archives)}"
-            )
+            raise InvalidInput(f"{archive} is not an archive of ClickHouse {application}, shard {shard} of {shards}")
         sets.add(name.set_name)
     if len(sets) > 1:
         raise InvalidInput("the Backup's archives are not of one set")

@@ -1,6 +1,6 @@
-"""A model of one ClickHouse server: tables made of parts, and nothing about SQL."""
+"""A model of ClickHouse's tables: made of parts, and nothing about SQL."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -70,78 +70,6 @@ class Table:
         self.blocks += 1
         self.parts.append(Part(f"{partition}_{self.blocks}_{self.blocks}_0", partition, rows))
 
-    def empty(self) -> "Table":
-        """Return a table of the same definition without rows."""
-        return Table(self.database, self.name, self.engine, self.query, self.partitions)
-
-
-class Tables:
-    """The tables of one server, by `database.table`."""
-
-    def __init__(self) -> None:
-        self._tables: dict[str, Table] = {}
-
-    def add_table(
-        self,
-        name: str,
-        rows: int | Iterable[Any] = (),
-        *,
-        engine: str = "MergeTree",
-        partitions: int | None = None,
-        query: str | None = None,
-    ) -> Table:
-        """Create a table.
-
-        A number of rows means the integers from 0 on; `partitions` splits them by `row % partitions`.
-        """
-        database, _, short = name.partition(".")
-        if not short or name in self._tables:
-            raise ValueError(f"{name!r} must be database.table, and not exist")
-        text = query or _create_query(name, engine, partitions)
-        self._tables[name] = Table(database, short, engine, text, partitions)
-        self.insert(name, rows)
-        return self._tables[name]
-
-    def insert(self, name: str, rows: int | Iterable[Any]) -> None:
-        """Add rows to a table; a number means that many integers after those it has."""
-        table = self._tables[name]
-        start = sum(len(part.rows) for part in table.parts)
-        table.insert(range(start, start + rows) if isinstance(rows, int) else rows)
-
-    def drop(self, name: str) -> None:
-        """Drop a table that exists."""
-        del self._tables[name]
-
-    def rows(self, name: str) -> list[Any]:
-        """All rows of a table."""
-        return self._tables[name].rows
-
-    def count(self, name: str) -> int:
-        """Return the number of rows of a table."""
-        return sum(len(part.rows) for part in self._tables[name].parts)
-
-    def get(self, name: str) -> Table | None:
-        """Return a table, or None."""
-        return self._tables.get(name)
-
-    def put(self, table: Table) -> None:
-        """Create or replace a table."""
-        self._tables[table.full_name] = table
-
-    def names(self) -> Sequence[str]:
-        """All names in order."""
-        return sorted(self._tables)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._tables
-
-    def __iter__(self) -> Iterator[Table]:
-        return iter([self._tables[name] for name in self.names()])
-
-
-def _create_query(name: str, engine: str, partitions: int | None) -> str:
-    query = f"CREATE TABLE {name} ( id UInt64) ENGINE = {engine}"
-    if not engine.partition("(")[0].endswith("MergeTree"):
-        return query
-    by = f" PARTITION BY id % {partitions}" if partitions else ""
-    return f"{query}{by} ORDER BY id SETTINGS index_granularity = 8192"
+    def drop_parts(self, gone: Callable[[Part], bool]) -> None:
+        """Drop the parts that a rule names."""
+        self.parts = [part for part in self.parts if not gone(part)]

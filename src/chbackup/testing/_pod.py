@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ._archives import Archive, FakeStorage, Metadata
-from ._clickhouse import Tables
+from ._databases import Tables
 from ._faults import Faults
 from ._history import CANCEL, ERROR, SUCCESS, History, Row
 from ._metrics import Metrics
 from ._settings import Durations, Settings, Version
 from ._timeline import Cancelled, Job, OperationError, ProcessExit, Steps
 from ._zone import in_zone
+from ._zookeeper import FakeZooKeeper
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Pod:
     path: str
     started: datetime
     alive: bool = True
-    tables: Tables = field(default_factory=Tables)
+    tables: Tables = field(init=False)
     local: dict[str, Archive] = field(default_factory=dict)
     cache: dict[str, Metadata] = field(default_factory=dict)
     faults: Faults = field(default_factory=Faults)
@@ -43,6 +44,7 @@ class Pod:
     metrics: Metrics = field(default_factory=Metrics)
     pids: dict[str, str] = field(default_factory=dict)
     macros: dict[str, str] = field(default_factory=dict)
+    zookeeper: FakeZooKeeper | None = None
     processes: int = 0
     operations: int = 0
     resuming: Job | None = None
@@ -50,6 +52,9 @@ class Pod:
     def __post_init__(self) -> None:
         self.storage.sidecars += 1
         self.number = self.storage.sidecars
+        self.tables = Tables(
+            self.zookeeper, self.macros, lambda: not self.faults.clickhouse_down, lambda: self.storage.timeline.time
+        )
         self.boot()
 
     @property

@@ -4,15 +4,18 @@ import math
 from collections.abc import Generator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from ._archives import Archive, Metadata, ResumeState, TableFile, part_key
 from ._backup import LOCAL_PATH, NO_FILE
 from ._clickhouse import Part, Table
+from ._databases import readdressed
 from ._listing import GARBAGE, broken_remote, reachable, refresh_cache
 from ._options import Options
 from ._pids import drop_pid_file, pid_locked
 from ._pod import Pod, require_clickhouse, require_s3
 from ._timeline import Cancelled, OperationError, Steps
+from ._zookeeper import ReplicaExistsError
 
 DOWNLOAD_ERROR = "one of Download go-routine return error: downloadTableData"
 EMPTY = TableFile("", "", "", "")
@@ -209,14 +212,24 @@ def _replace_tables(pod: Pod, files: list[TableFile], options: Options, step: fl
             pod.tables.drop(target)
     yield step
     for file in files:
-        pod.tables.put(_empty_table(file, options.target(file.full_name)))
+        _create_table(pod, file, options.target(file.full_name))
     yield step
 
 
-def _empty_table(file: TableFile, target: str) -> Table:
-    database, _, name = target.partition(".")
-    query = file.query.replace(file.full_name, target, 1)
-    return Table(database, name, file.engine, query, file.partitions)
+def _create_table(pod: Pod, file: TableFile, target: str) -> None:
+    """Create a table of an archive; one whose replica ZooKeeper knows goes to another path, without a word."""
+    archived = Table(file.database, file.name, file.engine, file.query, file.partitions)
+    table = readdressed(archived, target)
+    if pod.tables.replica_exists(table):
+        table = readdressed(archived, target, elsewhere=True)
+    try:
+        pod.tables.create(table)
+    except ReplicaExistsError as error:
+        database, name = table.database, table.name
+        raise OperationError(
+            f"RestoreSchema: restoreSchema: can't create table `{database}`.`{name}` after 1 times, please check your "
+            f"schema dependencies: CreateTable: execute create query: code: 253, message: {error}."
+        ) from None
 
 
 def _attach_all(pod: Pod, archive: Archive, files: list[TableFile], options: Options, *, replace: bool) -> None:
@@ -227,9 +240,13 @@ def _attach_all(pod: Pod, archive: Archive, files: list[TableFile], options: Opt
         parts = [part for part in file.parts.values() if options.wants(file.full_name, part.partition)]
         _check_parts(archive, file, parts)
         if replace and options.partitions:
-            table.parts = [part for part in table.parts if not options.wants(file.full_name, part.partition)]
+            table.drop_parts(partial(_is_wanted, options, file.full_name))
         for part in parts:
             table.attach(part.partition, part.rows)
+
+
+def _is_wanted(options: Options, table: str, part: Part) -> bool:
+    return options.wants(table, part.partition)
 
 
 def _check_parts(archive: Archive, file: TableFile, parts: list[Part]) -> None:

@@ -11,7 +11,7 @@ import httpx
 
 from ._answers import Answer, Request
 from ._archives import Archive, FakeStorage, Metadata
-from ._clickhouse import Tables
+from ._databases import Tables
 from ._faults import Faults
 from ._pod import Callback, Pod
 from ._resume import resume_all
@@ -20,6 +20,7 @@ from ._serve import serving
 from ._settings import Durations, parse_version, read_settings
 from ._timeline import Steps
 from ._transport import FakeTransport
+from ._zookeeper import FakeZooKeeper
 
 if TYPE_CHECKING:
     from chbackup import Client
@@ -43,9 +44,12 @@ class FakeSidecar:
     Everything it does takes time by the event loop's clock and happens when it is looked at: there are no tasks, no
     threads and no real time, so tests can run hours of backups in milliseconds. Sidecars that are given one
     `FakeStorage` and the same path see each other's remote archives. `{shard}` and `{replica}` in the path are
-    replaced. `version` is 2.7.4, 2.8.1-dev or `newest` (the latter of them); 2.5.29 and 2.6.39 are modelled as far as
-    their recordings go. `now` is the time at the first look, naive and in UTC, as all times that tests give or read;
-    `env` are the server's settings by environment variable, its time zone `TZ` among them.
+    replaced. Those that are given one `FakeZooKeeper` and the same shard are replicas of each other, as far as their
+    tables are replicated.
+
+    `version` is 2.7.4, 2.8.1-dev or `newest` (the latter of them); 2.5.29 and 2.6.39 are modelled as far as their
+    recordings go. `now` is the time at the first look, naive and in UTC, as all times that tests give or read; `env`
+    are the server's settings by environment variable, its time zone `TZ` among them.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class FakeSidecar:
         password: str = "",
         version: str = "2.7.4",
         storage: FakeStorage | None = None,
+        zookeeper: FakeZooKeeper | None = None,
         path: str = "backup",
         shard: str = "0",
         replica: str = "0",
@@ -65,9 +70,16 @@ class FakeSidecar:
         self.storage: FakeStorage = storage or FakeStorage()
         self.path: str = path.replace("{shard}", shard).replace("{replica}", replica)
         settings = read_settings(env or {})
-        self._pod = Pod(parse_version(version), settings, self.storage, self.path, now)
-        self._pod.macros.update(shard=shard, replica=replica)
+        macros = {"cluster": "clickhouse", "shard": shard, "replica": replica}
+        self._pod = Pod(
+            parse_version(version), settings, self.storage, self.path, now, macros=macros, zookeeper=zookeeper
+        )
         self.requests: list[LoggedRequest] = []
+
+    @property
+    def zookeeper(self) -> FakeZooKeeper:
+        """The ZooKeeper of its ClickHouse, its own unless one was given."""
+        return self._look().tables.zookeeper
 
     @property
     def tables(self) -> Tables:

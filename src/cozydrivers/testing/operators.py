@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from chbackup import Client
-from chbackup.testing import FakeSidecar, FakeStorage
+from chbackup.testing import FakeSidecar, FakeStorage, FakeZooKeeper
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.core import Namespace, Pod, Secret
 from cozydrivers.errors import AlreadyExists
@@ -48,7 +48,10 @@ def _nobody(request: httpx.Request) -> httpx.Response:
 
 
 class Installation:
-    """A ClickHouse application with its Pods, each with a sidecar, all on one storage path as Cozystack has it."""
+    """A ClickHouse application with its Pods, each with a sidecar, all on one storage path as Cozystack has it.
+
+    The replicas of a shard share `zookeeper`; two applications with the same one are in each other's reach.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Installation:
         replicas: int = 1,
         version: str = "2.7.4",
         storage: FakeStorage | None = None,
+        zookeeper: FakeZooKeeper | None = None,
     ) -> None:
         self.namespace = namespace
         self.name = name
@@ -67,15 +71,17 @@ class Installation:
         self.replicas = replicas
         self._network = network
         shared = storage or FakeStorage()
+        self.zookeeper = zookeeper or FakeZooKeeper()
         self.sidecars: dict[tuple[int, int], FakeSidecar] = {
             (shard, replica): FakeSidecar(
                 username=USERNAME,
                 password=PASSWORD,
                 version=version,
                 storage=shared,
+                zookeeper=self.zookeeper,
                 path=name,
                 shard=str(shard),
-                replica=str(replica),
+                replica=self.pod_name(shard, replica).removesuffix("-0"),  # the operator's macros
                 env={"ALLOW_EMPTY_BACKUPS": "true"},
             )
             for shard in range(shards)

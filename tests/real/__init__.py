@@ -4,5 +4,6 @@ from tests.real.clickhouse import RealClickHouse
 from tests.real.kubernetes import RealCluster
 from tests.real.s3 import RealS3
 from tests.real.sidecar import RealSidecar, find_binaries
+from tests.real.zookeeper import RealZooKeeper
 
-__all__ = ["RealClickHouse", "RealCluster", "RealS3", "RealSidecar", "find_binaries"]
+__all__ = ["RealClickHouse", "RealCluster", "RealS3", "RealSidecar", "RealZooKeeper", "find_binaries"]

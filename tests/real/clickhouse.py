@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import httpx
 from tests.real.processes import Server, answers, free_ports, http, which
+from tests.real.zookeeper import RealZooKeeper
 
 _CONFIG = """<yandex>
   <logger><level>information</level><console>1</console></logger>
@@ -21,6 +22,7 @@ _CONFIG = """<yandex>
   <default_profile>default</default_profile>
   <default_database>default</default_database>
   <macros><shard>{shard}</shard><replica>{replica}</replica><cluster>real</cluster></macros>
+  {zookeeper}
 </yandex>
 """
 
@@ -40,15 +42,26 @@ _USERS = """<yandex>
 
 
 class RealClickHouse(Server):
-    """One ClickHouse server on a loopback address of its own, for the user `default` without a password."""
+    """One ClickHouse server on a loopback address of its own, for the user `default` without a password.
+
+    Servers with the same `zookeeper` and `shard` are replicas of each other, as far as their tables are replicated.
+    """
 
     name = "clickhouse-server"
 
-    def __init__(self, address: str = "127.0.0.2", shard: str = "0", replica: str = "0") -> None:
+    def __init__(
+        self,
+        address: str = "127.0.0.2",
+        shard: str = "0",
+        replica: str = "0",
+        *,
+        zookeeper: RealZooKeeper | None = None,
+    ) -> None:
         super().__init__()
         self.address = address
         self.shard = shard
         self.replica = replica
+        self.zookeeper = zookeeper
         self.http_port, self.tcp_port, self._interserver_port = free_ports(address, 3)
 
     @property
@@ -68,10 +81,17 @@ class RealClickHouse(Server):
                 data=self.data,
                 shard=self.shard,
                 replica=self.replica,
+                zookeeper=self._zookeeper(),
             )
         )
         config.with_name("users.xml").write_text(_USERS)
         return [which(self.name) or self.name, f"--config-file={config}"]
+
+    def _zookeeper(self) -> str:
+        if self.zookeeper is None:
+            return ""
+        host, port = self.zookeeper.address, self.zookeeper.port
+        return f"<zookeeper><node><host>{host}</host><port>{port}</port></node></zookeeper>"
 
     async def is_ready(self) -> bool:
         """Tell whether the HTTP interface answers."""

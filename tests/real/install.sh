@@ -18,8 +18,8 @@ apt_install() {
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$1"
 }
 
-package() { # program, Debian package
-  if command -v "$1" >/dev/null; then
+package() { # program or jar, Debian package
+  if command -v "$1" >/dev/null || [ -e "/usr/share/java/$1.jar" ]; then
     echo "$1: found"
   elif [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     echo "$1: absent (needs the Debian package $2)"
@@ -67,6 +67,7 @@ sidecar() {
 }
 
 package clickhouse-server clickhouse-server
+package zookeeper zookeeper
 package etcd etcd-server
 moto
 kube_apiserver

@@ -11,8 +11,9 @@ from tests.real.kubernetes import kube_apiserver
 from tests.real.processes import which
 from tests.real.s3 import moto_python
 from tests.real.sidecar import ABSENT, find_binaries
+from tests.real.zookeeper import zookeeper_jar
 
-NAMES = ("clickhouse", "clickhouse-backup", "s3", "etcd", "kube-apiserver")
+NAMES = ("clickhouse", "zookeeper", "clickhouse-backup", "s3", "etcd", "kube-apiserver")
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,25 @@ class Participant:
 
 def participants() -> list[Participant]:
     """Look for every real server; there is one entry for each clickhouse-backup binary."""
-    return [_clickhouse(), *_sidecars(), _s3(), _etcd(), _kube_apiserver()]
+    return [_clickhouse(), _zookeeper(), *_sidecars(), _s3(), _etcd(), _kube_apiserver()]
 
 
 def _clickhouse() -> Participant:
     if which("clickhouse-server") is None:
         return Participant("clickhouse", absent="no clickhouse-server on PATH")
     # Debian's 18.16.1 has no option that tells its version.
-    own, package = ["--version"], ["dpkg-query", "--show", "--showformat=${Version}", "clickhouse-server"]
-    version = _asked(["clickhouse-server", *own]) or _asked(package)
-    return Participant("clickhouse", version=version or "of unknown version")
+    version = _asked(["clickhouse-server", "--version"]) or _packaged("clickhouse-server")
+    return Participant("clickhouse", version=version)
+
+
+def _zookeeper() -> Participant:
+    if zookeeper_jar() is None:
+        return Participant("zookeeper", absent="no zookeeper.jar in /usr/share/java, or no java on PATH")
+    return Participant("zookeeper", version=_packaged("zookeeper"))
+
+
+def _packaged(name: str) -> str:
+    return _asked(["dpkg-query", "--show", "--showformat=${Version}", name]) or "of unknown version"
 
 
 def _sidecars() -> list[Participant]:

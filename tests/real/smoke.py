@@ -1,16 +1,18 @@
-"""Start every real server once and put a table through S3 and back: `python -m tests.real.smoke`.
+"""Start every real server once, and put a table through S3 and back and rows through ZooKeeper to a replica.
 
-Without clickhouse-backup the table stays where it is, and the others are started all the same.
+Run by `python -m tests.real.smoke`. Without clickhouse-backup the table stays where it is, and the others are started
+all the same.
 """
 
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
 import httpx
-from tests.real import RealClickHouse, RealCluster, RealS3, RealSidecar, find_binaries
+from tests.real import RealClickHouse, RealCluster, RealS3, RealSidecar, RealZooKeeper, find_binaries
 from tests.real.processes import wait_until
 from tests.real.sidecar import ABSENT
 
@@ -32,6 +34,21 @@ async def round_trip(sidecar: RealSidecar) -> str:
         raise RuntimeError(f"rows and hash were {before}, are {after}")
     size = await sidecar.s3.size(f"run1/{clickhouse.shard}/{name}/")
     return f"{sidecar.binary.version} at {sidecar.url}: 1000 rows back, {size} bytes on S3"
+
+
+async def replicate(zookeeper: RealZooKeeper, replicas: Sequence[RealClickHouse]) -> str:
+    """Insert rows on one replica, and wait until the others have them."""
+    engine = "ReplicatedMergeTree('/clickhouse/tables/{shard}/smoke', '{replica}')"
+    for replica in replicas:
+        await replica.query("CREATE DATABASE IF NOT EXISTS demo")
+        await replica.query(f"CREATE TABLE demo.r (id UInt64) ENGINE = {engine} ORDER BY id")
+    await replicas[0].query("INSERT INTO demo.r SELECT number FROM system.numbers LIMIT 1000")
+
+    async def arrived() -> bool:
+        return [await replica.count("demo.r") for replica in replicas] == [1000] * len(replicas)
+
+    await wait_until(arrived, timeout=30, what="the rows on every replica")
+    return f"ZooKeeper at {zookeeper.address}:{zookeeper.port}: 1000 rows on {len(replicas)} replicas"
 
 
 async def _run(client: httpx.AsyncClient, path: str, query: dict[str, str]) -> None:
@@ -56,8 +73,12 @@ async def run() -> list[int]:
 
     async with contextlib.AsyncExitStack() as stack:
         start = stack.enter_async_context
-        shards = [await start(RealClickHouse(f"127.0.0.{2 + shard}", str(shard))) for shard in range(2)]
+        zookeeper = await start(RealZooKeeper())
+        shards = [
+            await start(RealClickHouse(f"127.0.0.{2 + shard}", str(shard), zookeeper=zookeeper)) for shard in range(2)
+        ]
         say(f"ClickHouse {await shards[0].query('SELECT version()')} on {[each.address for each in shards]}")
+        replica = await start(RealClickHouse("127.0.0.4", "0", "1", zookeeper=zookeeper))
         s3 = await start(RealS3())
         say(f"S3 at {s3.url}, {len(await s3.objects())} objects")
         pairs = zip((binaries[0], binaries[-1]) if binaries else (), shards, strict=False)
@@ -66,10 +87,11 @@ async def run() -> list[int]:
             say(ABSENT)
         for sidecar in sidecars:
             say(await round_trip(sidecar))
+        say(await replicate(zookeeper, (shards[0], replica)))
         cluster = await start(RealCluster())
         say(f"kube-apiserver at {cluster.url}")
         say(f"namespace {await cluster.namespace()}")
-        pids = [each.pid for each in (*shards, s3, *sidecars, cluster.etcd, cluster.apiserver)]
+        pids = [each.pid for each in (zookeeper, *shards, replica, s3, *sidecars, cluster.etcd, cluster.apiserver)]
     say("all stopped")
     return pids
 

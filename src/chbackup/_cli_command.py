@@ -81,7 +81,7 @@ def command(app: typer.Typer, name: str, *, example: str, timeout: float = DAY) 
     return register
 
 
-def run_job(job: Job) -> None:
+def run_job(job: Job, *, program: str = "chbackup") -> None:
     """Run until the end, or until Ctrl-C or SIGTERM: the first stops in good order, a second leaves at once."""
     heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if _is_heeded(number)]
     before = {number: signal.getsignal(number) for number in heeded}
@@ -91,7 +91,7 @@ def run_job(job: Job) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     if not ended:
-        tell("chbackup: interrupted")
+        tell(f"{program}: interrupted")
         raise typer.Exit(INTERRUPTED)
 
 

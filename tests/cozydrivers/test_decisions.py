@@ -151,7 +151,8 @@ RECORDED = [
 def test_only_a_fresh_intent_is_sent_and_only_while_nothing_shows_that_it_was(submission, seen, fresh):
     verdict = judge(submission, seen, now=NOW, fresh=fresh)
     assert (verdict is Verdict.SEND) == (submission.state == "sending" and fresh and seen.own is None)
-    assert (verdict is Verdict.PLANNED) == (submission.state == "planned")
+    taken_up = seen.own is not None and seen.own.resumed
+    assert (verdict is Verdict.PLANNED) == (submission.state == "planned" and not taken_up)
 
 
 @total

@@ -115,7 +115,8 @@ async def test_no_repr_of_what_a_driver_works_with_holds_a_password():
         client = await eyes.client(eyes.places[0])
         secret = await stage.kube.get(Secret, f"clickhouse-{APP}-backup-api-auth", TENANT)
         outcome = await driver.backup(run)
-        shown = [driver, driver._access, run, run.application, eyes, eyes.secret, client, secret, outcome, stage.kube]
+        held = await driver._access.credentials(run)
+        shown = [driver, driver._access, run, run.application, eyes, held, client, secret, outcome, stage.kube]
         operation = await client.create("by-hand")
         for thing in [*shown, operation, operation.token, secret.model_dump(), secret.model_dump_json()]:
             assert_silent(f"{thing!r} {thing}", HELM_PASSWORD)

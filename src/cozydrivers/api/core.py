@@ -59,9 +59,11 @@ class EnvVar(Model):
 
 
 class Container(Model):
-    """A container of a Pod."""
+    """A container of a Pod. An init container with `restart_policy` Always runs as long as the Pod: a sidecar."""
 
     name: str = ""
+    image: str = ""
+    restart_policy: str = ""
     ports: list[ContainerPort] = Field(default_factory=list)
     env: list[EnvVar] = Field(default_factory=list)
     env_from: list[EnvFrom] = Field(default_factory=list)
@@ -125,6 +127,7 @@ class ContainerStatus(Model):
     """Status of a container."""
 
     name: str = ""
+    restart_count: int = 0
     state: ContainerState = Field(default_factory=ContainerState)
 
 

@@ -1,15 +1,20 @@
 """The way to an application's sidecars: its Pods, its credentials, one client per address."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from typing import Any, Protocol
 
-from chbackup import ChbackupError, Client
+import anyio
+
+from chbackup import ChbackupError, Client, Unauthorized
 from cozydrivers.api.core import Pod, Secret, SecretKeyReference
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse.following import REQUEST_TIMEOUT
-from cozydrivers.drivers.clickhouse.places import CHI_LABEL, Place, installation, places
+from cozydrivers.drivers.clickhouse.places import CHI_LABEL, PORT_NAME, Place, installation, places
 from cozydrivers.errors import NotFound
 from cozydrivers.metrics import Metrics
 
@@ -39,58 +44,134 @@ class Credentials:
 
 
 @dataclass
-class Access:
-    """Open clients by address, and the credentials by application. A client is renewed when these change.
+class Line:
+    """An open client. `of` is the process of its sidecar that took its credentials last, and told its `version`."""
 
-    A Secret is read once, and again after its content was not accepted.
+    of: tuple[str, str, int]
+    client: Client
+    version: str = ""
+    refused: bool = False
+
+
+@dataclass
+class Access:
+    """Open clients by address, and the credentials by application.
+
+    A Secret is read once, and again when a sidecar took none of what is known. What was in it before is tried as well:
+    a sidecar has the password that it was started with, so after a rotation the sidecars of one application differ
+    until the last of them was restarted. Which they took is known by Pod. After a restart of the controller only the
+    present password is known.
     """
 
     connect: Connect
     callbacks: Callbacks | None = None
     metrics: Metrics | None = None
-    _credentials: dict[tuple[str, str, str], Credentials] = field(default_factory=dict, repr=False)
-    _clients: dict[str, tuple[Credentials, Client]] = field(default_factory=dict, repr=False)
+    _credentials: dict[tuple[str, str, str], tuple[Credentials, ...]] = field(default_factory=dict, repr=False)
+    _lines: dict[str, Line] = field(default_factory=dict, repr=False)
+    _opening: dict[str, anyio.Lock] = field(default_factory=dict, repr=False)
 
-    async def client(self, place: Place, credentials: Credentials) -> Client:
-        """The client for a sidecar; Missing where it has no address."""
-        if not place.url:
-            raise Missing("SidecarUnreachable", f"Pod {place.pod} has no address yet")
-        known = self._clients.get(place.url)
-        if known and known[0] == credentials:
-            return known[1]
-        await self._forget(place.url)
-        client = self.connect(
-            place.url, username=credentials.username, password=credentials.password, timeout=REQUEST_TIMEOUT
-        )
-        if self.metrics is not None:
-            client.observers.append(_counting(self.metrics))
-        self._clients[place.url] = (credentials, await client.__aenter__())
-        return client
+    async def client(self, run: Run, place: Place) -> Client:
+        """The client for a sidecar, with credentials that it takes.
 
-    async def credentials(self, run: Run) -> Credentials:
-        """The credentials that the rendered strategy refers to; Missing names the Secret and the key that is absent."""
-        key = _whose(run)
-        if key not in self._credentials:
-            self._credentials[key] = await credentials(run)
-        return self._credentials[key]
+        Missing where it has no address, or takes none. Raises ChbackupError.
+        """
+        return (await self._line(run, place)).client
+
+    async def version(self, run: Run, place: Place) -> str:
+        """The version of a sidecar, asked once per Pod, image and restart; of one without a Pod, each time."""
+        line = await self._line(run, place)
+        return line.version if place.pod_uid else await line.client.version()
+
+    async def credentials(self, run: Run) -> tuple[Credentials, ...]:
+        """What the Secret that the rendered strategy refers to holds, and what it held before.
+
+        Missing names the Secret and the key that is absent.
+        """
+        known = self._credentials.get(_whose(run))
+        return known or await self._read(run)
 
     def callback(self, run: Run) -> str | None:
         """The address that the application's sidecars are to call."""
         return self.callbacks.url(run.namespace, run.application.metadata.name) if self.callbacks else None
 
-    def distrust(self, run: Run) -> None:
-        """The credentials were not accepted: read them again the next time."""
-        self._credentials.pop(_whose(run), None)
+    async def _line(self, run: Run, place: Place) -> Line:
+        if not place.url:
+            raise Missing("SidecarUnreachable", f"Pod {place.pod} has no address yet")
+        async with self._opening.setdefault(place.url, anyio.Lock()):
+            line = self._lines.get(place.url)
+            if line and not line.refused and line.of == _process(place):
+                return line
+            if line and not line.refused and line.of[0] == place.pod_uid and await _takes(line, place):
+                return line
+            return await self._open(run, place)
+
+    async def _open(self, run: Run, place: Place) -> Line:
+        """Try what is known, the newest first; then what the Secret holds now."""
+        known = await self.credentials(run)
+        line = await self._try(place, known)
+        line = line or await self._try(place, [each for each in await self._read(run) if each not in known])
+        if line is None:
+            raise Missing("SidecarUnreachable", f"{place.label} ({place.pod}): {_not_taken(run)}")
+        return line
+
+    async def _try(self, place: Place, candidates: Sequence[Credentials]) -> Line | None:
+        for credentials in candidates:
+            await self._forget(place.url)
+            line = self._lines[place.url] = await self._connect(place, credentials)
+            if await _takes(line, place):
+                return line
+        return None
+
+    async def _connect(self, place: Place, credentials: Credentials) -> Line:
+        client = self.connect(
+            place.url, username=credentials.username, password=credentials.password, timeout=REQUEST_TIMEOUT
+        )
+        line = Line((place.pod_uid, "", -1), await client.__aenter__())
+        client.observers.append(partial(_notice, line))
+        if self.metrics is not None:
+            client.observers.append(_counting(self.metrics))
+        return line
+
+    async def _read(self, run: Run) -> tuple[Credentials, ...]:
+        now, before = await credentials(run), self._credentials.get(_whose(run), ())
+        if now not in before[:1]:
+            before = self._credentials[_whose(run)] = (now, *before[:1])
+        return before
 
     async def _forget(self, url: str) -> None:
-        known = self._clients.pop(url, None)
-        if known:
-            await known[1].__aexit__(None, None, None)
+        line = self._lines.pop(url, None)
+        if line:
+            await line.client.__aexit__(None, None, None)
 
     async def close(self) -> None:
         """Close every client."""
-        for url in list(self._clients):
+        for url in list(self._lines):
             await self._forget(url)
+
+
+async def _takes(line: Line, place: Place) -> bool:
+    """Whether the sidecar takes the line's credentials: its version is asked, which leaves no row in its history."""
+    with suppress(Unauthorized):
+        line.version = await line.client.version()
+        line.of = _process(place)
+        return True
+    return False
+
+
+def _process(place: Place) -> tuple[str, str, int]:
+    return place.pod_uid, place.image, place.restarts
+
+
+def _notice(line: Line, method: str, status: int) -> None:
+    """Whoever asked: once credentials were not taken, those that are known are tried anew."""
+    if status == HTTPStatus.UNAUTHORIZED:
+        line.refused = True
+
+
+def _not_taken(run: Run) -> str:
+    names = sorted({reference.name for reference in _references(run)})
+    secret = f"Secret {run.namespace}/{', '.join(names)}"
+    return f"401 to the credentials of {secret}, and to those before; a new password counts from its next restart on"
 
 
 def _counting(metrics: Metrics) -> Callable[[str, int], None]:
@@ -101,9 +182,13 @@ def _counting(metrics: Metrics) -> Callable[[str, int], None]:
 
 
 async def find(run: Run) -> list[Place]:
-    """The application's sidecars, from its Pods as they are now."""
+    """The application's sidecars, from its Pods as they are now; Missing where there are Pods, and none has one."""
     name = installation(run.application.metadata.name)
-    return places(run.application, await run.reader.labelled(Pod, run.namespace, CHI_LABEL, name))
+    found = places(run.application, await run.reader.labelled(Pod, run.namespace, CHI_LABEL, name))
+    if not found:
+        said = f"no Pod of ClickHouse {run.application.metadata.name} that stays has a port {PORT_NAME}"
+        raise Missing("ShardsMissing", f"{said}: is spec.backup.enabled set?")
+    return found
 
 
 def _whose(run: Run) -> tuple[str, str, str]:
@@ -111,13 +196,19 @@ def _whose(run: Run) -> tuple[str, str, str]:
     return run.namespace, run.application.metadata.name, repr(references)
 
 
+def _references(run: Run) -> tuple[SecretKeyReference, SecretKeyReference]:
+    """Where user and password are: what the strategy says, else the application's own Secret."""
+    default = f"{installation(run.application.metadata.name)}-backup-api-auth"
+    references = secret_references(run.strategy)
+    return (
+        references.get("API_USERNAME", SecretKeyReference(name=default, key="username")),
+        references.get("API_PASSWORD", SecretKeyReference(name=default, key="password")),
+    )
+
+
 async def credentials(run: Run) -> Credentials:
     """Read the credentials; see `Access.credentials`."""
-    application = run.application.metadata.name
-    default = f"{installation(application)}-backup-api-auth"
-    references = secret_references(run.strategy)
-    username = references.get("API_USERNAME", SecretKeyReference(name=default, key="username"))
-    password = references.get("API_PASSWORD", SecretKeyReference(name=default, key="password"))
+    username, password = _references(run)
     secrets = {name: await _secret(run, name) for name in {username.name, password.name}}
     return Credentials(_value(secrets[username.name], username.key), _value(secrets[password.name], password.key))
 

@@ -15,7 +15,7 @@ from chbackup import (
     Unsupported,
 )
 from cozydrivers.drivers.base import SUBMISSION_TIMEOUT
-from cozydrivers.drivers.clickhouse.access import sentence, still_there
+from cozydrivers.drivers.clickhouse.access import Missing, sentence, still_there
 from cozydrivers.drivers.clickhouse.checkpoint import Member
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
 from cozydrivers.drivers.clickhouse.places import Place
@@ -34,8 +34,17 @@ async def submit(eyes: Eyes, member: Member, sight: Sight, send: Send) -> Go | H
     if place is None or not await _same_pod(eyes, member, place):
         return unreachable(unsent(member), "its Pod was replaced before anything was sent")
     try:
-        client = (await eyes.client(place)).with_options(timeout=SUBMISSION_TIMEOUT)
-        operation = await send(client, member, sight, eyes.callback)
+        client = await eyes.client(place)
+    except Missing as missing:
+        return unreachable(unsent(member), missing.message)
+    except ChbackupError as error:
+        return unreachable(unsent(member), sentence(place, error))
+    return await _sent(eyes, member, sight, place, client, send)
+
+
+async def _sent(eyes: Eyes, member: Member, sight: Sight, place: Place, client: Client, send: Send) -> Go | Hold | End:
+    try:
+        operation = await send(client.with_options(timeout=SUBMISSION_TIMEOUT), member, sight, eyes.callback)
     except Unsupported as error:
         return End("Refused", sentence(place, error))
     except _NOT_STARTED as error:
@@ -44,12 +53,19 @@ async def submit(eyes: Eyes, member: Member, sight: Sight, send: Send) -> Go | H
         return looking(member) if error.sent else unreachable(unsent(member), sentence(place, error))
     except ChbackupError:
         return looking(member)
+    return await _taken_up(eyes, member, place, operation)
+
+
+async def _taken_up(eyes: Eyes, member: Member, place: Place, operation: Operation) -> Go | Hold | End:
+    """The acknowledgement counts if it came from the Pod that was meant; else what it took up is found by its name."""
     try:
         same = await still_there(eyes.run, place)
     except ApiError:
         return looking(member)
-    if not same:
+    if not same and member.submission.verb == "restore":  # who knows whose tables are being made
         return End("Lost", f"{member.label}: Pod {place.pod} was replaced while it was asked")
+    if not same:
+        return looking(member)
     sent = member.submitted(state="sent", operation_id=operation.operation_id)
     return Go(sent.model_copy(update={"begun": True}))
 
@@ -83,6 +99,8 @@ async def drop_local(eyes: Eyes, place: Place | None, archive: str) -> str:
         await (await eyes.client(place)).delete_local(archive)
     except NotFound:
         return ""
+    except Missing as missing:
+        return missing.message
     except ChbackupError as error:
         return sentence(place, error)
     return ""

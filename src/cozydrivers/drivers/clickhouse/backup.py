@@ -13,7 +13,7 @@ from cozydrivers.drivers.base import Artifact, BackupRun, Patience
 from cozydrivers.drivers.clickhouse import record, steps
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Evidence, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.engines import replicated, schema_only
-from cozydrivers.drivers.clickhouse.following import Submission, Verdict, since
+from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_on, since
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
 from cozydrivers.drivers.clickhouse.record import Recorded, Tables, tables_hash
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
@@ -69,14 +69,12 @@ def _after_restart(member: Member, sight: Sight, state: State, scene: Scene, run
     if remote is not None and not remote.broken:
         return _prove(member, sight, state, scene, run.now)
     if local is not None and not local.broken and remote is not None:
-        return Plan(_to_upload(member, run.now))
+        return Plan(_to_upload(member, sight, run.now))
     return again(member, state, run, f"{member.label}: the sidecar was restarted and has lost it")
 
 
-def _to_upload(member: Member, now: datetime) -> Member:
-    old = member.submission
-    earlier = old.earlier or old.operation_id
-    new = Submission(verb="upload", archive=old.archive, attempt=old.attempt, at=now, earlier=earlier)
+def _to_upload(member: Member, sight: Sight, now: datetime) -> Member:
+    new = going_on(member.submission, sight.rows, attempt=member.submission.attempt, now=now)
     return member.model_copy(update={"submission": new})
 
 
@@ -117,7 +115,7 @@ def _long_doubted(member: Member, now: datetime) -> bool:
 
 def _harm(member: Member, sight: Sight, state: State, scene: Scene) -> Iterable[tuple[str, Action]]:
     made = member.submission
-    own = {made.operation_id, made.earlier, sight.rows.own.operation_id if sight.rows.own else ""} - {""}
+    own = {made.operation_id, *made.earlier, sight.rows.own.operation_id if sight.rows.own else ""} - {""}
     for pod, seen in scene.survey.items():
         later = since(seen.rows.all or (), state.marks.get(pod, ""))
         yield from ((pod, row) for row in hurt_by(later, member.submission.archive, own=own))

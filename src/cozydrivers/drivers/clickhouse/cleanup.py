@@ -19,9 +19,9 @@ from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.base import Outcome, Patience, RestoreRun, Run, Running, Succeeded
 from cozydrivers.drivers.clickhouse.access import Missing, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
-from cozydrivers.drivers.clickhouse.following import LOOK
+from cozydrivers.drivers.clickhouse.following import LOOK, deaf
 from cozydrivers.drivers.clickhouse.look import Eyes
-from cozydrivers.drivers.clickhouse.places import Place, shards_of
+from cozydrivers.drivers.clickhouse.places import CLUSTER, Place, shards_of
 from cozydrivers.drivers.clickhouse.record import ARCHIVE
 from cozydrivers.drivers.clickhouse.steps import MAX_ATTEMPTS
 from cozydrivers.errors import InvalidInput
@@ -44,6 +44,7 @@ def presumed(run: Run, places: Sequence[Place]) -> State:
             archive=archive_name(run, attempt=attempt, shard=place.shard, shards=shards, replica=place.replica),
         )
         for place in places
+        if place.cluster == CLUSTER
         for attempt in range(1, MAX_ATTEMPTS + 1)
     ]
     return State(kind="backup", shards=shards, members=(), debris=tuple(debris))
@@ -98,19 +99,30 @@ async def _round(eyes: Eyes, debris: Debris, clean: _Clean) -> _Round:
         said = f"{debris.archive}: no Pod serves shard {debris.shard} replica {debris.replica} now"
         return _Round(said=said)
     try:
-        return await _look(await eyes.client(place), debris.archive, clean)
+        return await _look(await eyes.client(place), debris.archive, await eyes.version(place), clean)
     except Missing as missing:
         return _Round(said=missing.message)
     except ChbackupError as error:
         return _Round(said=sentence(place, error))
 
 
-async def _look(client: Client, archive: str, clean: _Clean) -> _Round:
-    running = [row for row in await client.actions() if row.running]
+async def _look(client: Client, archive: str, version: str, clean: _Clean) -> _Round:
+    rows = await client.actions()
+    running = [row for row in rows if row.running]
     if running:
         return _Round(said=await _stop(client, archive, running))
-    here = any(local.name == archive for local in await client.list_local())
-    return await clean(client, archive, here, await client.list_remote())
+    local, remote = await client.list_local(), await client.list_remote()
+    here, there = (next((each for each in listed if each.name == archive), None) for listed in (local, remote))
+    going_on = next((row for row in rows if row.archive == archive and deaf(row, version)), None)
+    if going_on is not None and _unfinished(going_on, here, there):
+        return _Round(said=f"waiting for the end of {going_on.command}, which a kill has not stopped")
+    return await clean(client, archive, here is not None, remote)
+
+
+def _unfinished(row: Action, here: Archive | None, there: Archive | None) -> bool:
+    """Whether what a row makes is not whole yet; once it is, or was deleted, the row's work has ended."""
+    made = here if row.verb == "download" else there
+    return bool(made.broken) if made is not None else row.verb != "download" and here is not None
 
 
 async def _stop(client: Client, archive: str, running: Sequence[Action]) -> str:

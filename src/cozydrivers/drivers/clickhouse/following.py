@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, field_validator
 
-from chbackup import Action
+from chbackup import Action, Feature, parse_version
+from chbackup.versions import supports
 from cozydrivers.api.base import Model
 
 REQUEST_TIMEOUT = 30.0
@@ -26,7 +27,11 @@ _BY_RESTART = ("canceled via API /restart", "canceled during server stop")
 
 
 class Submission(Model):
-    """One operation on one sidecar. `earlier` is the operation that it goes on with, after a restart."""
+    """One operation on one sidecar.
+
+    One that goes on with another, after a restart, knows the ids of those before it, `earlier`, and the last row that
+    there was when it was planned: only what comes `after` that can be its own.
+    """
 
     verb: Literal["create_remote", "upload", "download", "restore"]
     archive: str
@@ -34,8 +39,14 @@ class Submission(Model):
     state: Literal["planned", "sending", "sought", "sent"] = "planned"
     at: AwareDatetime
     operation_id: str = ""
-    earlier: str = ""
+    earlier: tuple[str, ...] = ()
+    after: str = ""
     quiet_since: AwareDatetime | None = None
+
+    @field_validator("earlier", mode="before")
+    @classmethod
+    def _as_0_1_wrote_it(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 class Verdict(Enum):
@@ -49,7 +60,7 @@ class Verdict(Enum):
     SUCCEEDED = "success"
     FAILED = "the engine's error"
     CANCELLED = "somebody killed it"
-    QUIET = "its sidecar was restarted and is left alone for a moment"
+    QUIET = "its sidecar was restarted, or it was killed there: the sidecar is left alone for a moment"
     LOST = "its sidecar was restarted and does nothing about it"
 
 
@@ -97,9 +108,28 @@ def _resumes(submission: Submission, row: Action) -> bool:
     return row.resumed and row.verb == verb and row.archive == submission.archive
 
 
+def going_on(old: Submission, rows: Rows, *, attempt: int, now: datetime) -> Submission:
+    """What goes on under the same name with what a restart has interrupted."""
+    earlier = tuple(each for each in (*old.earlier, old.operation_id) if each)
+    verb = "upload" if old.verb == "create_remote" else old.verb
+    after = mark_of(rows.all or ())
+    return Submission(verb=verb, archive=old.archive, attempt=attempt, at=now, earlier=earlier, after=after)
+
+
+def killed(row: Action) -> bool:
+    """Whether somebody has killed it, by its row: a restart rewrites every row, those of successes too."""
+    return row.status == "cancel" and not row.error.startswith(_BY_RESTART)
+
+
+def deaf(row: Action, version: str) -> bool:
+    """Whether a row that says `cancel` goes on all the same: one without an id does, on servers up to 2.8.0."""
+    stops = supports(parse_version(version), Feature.KILL_OF_ACTIONS)
+    return row.status == "cancel" and not row.operation_id and stops is False
+
+
 def judge(submission: Submission, rows: Rows, *, now: datetime, fresh: bool) -> Verdict:
     """What the submission has come to, by its sidecar's history."""
-    if submission.state == "planned":
+    if submission.state == "planned" and not (rows.own and rows.own.resumed):
         return Verdict.PLANNED
     if rows.own is not None:
         return _by_row(submission, rows.own, rows, now)
@@ -107,24 +137,23 @@ def judge(submission: Submission, rows: Rows, *, now: datetime, fresh: bool) -> 
         return Verdict.SEND
     if submission.state in ("sending", "sought"):
         return Verdict.LOOKING if now - submission.at < LOOK else Verdict.NOT_FOUND
-    return _after_restart(submission, rows, now)
+    return _at_rest(submission, rows, now)
 
 
 def _by_row(submission: Submission, row: Action, rows: Rows, now: datetime) -> Verdict:
     match row.status:
         case "success":
-            return _after_restart(submission, rows, now, then=Verdict.SUCCEEDED) if row.resumed else Verdict.SUCCEEDED
+            return _at_rest(submission, rows, now, then=Verdict.SUCCEEDED) if row.resumed else Verdict.SUCCEEDED
         case "error":
-            return _after_restart(submission, rows, now, then=Verdict.FAILED) if row.resumed else Verdict.FAILED
-        case "cancel" if not row.error.startswith(_BY_RESTART):
-            return Verdict.CANCELLED
+            return _at_rest(submission, rows, now, then=Verdict.FAILED) if row.resumed else Verdict.FAILED
         case "cancel":
-            return _after_restart(submission, rows, now)
+            return _at_rest(submission, rows, now, then=Verdict.CANCELLED if killed(row) else Verdict.LOST)
         case _:
             return Verdict.RUNNING
 
 
-def _after_restart(submission: Submission, rows: Rows, now: datetime, then: Verdict = Verdict.LOST) -> Verdict:
+def _at_rest(submission: Submission, rows: Rows, now: datetime, then: Verdict = Verdict.LOST) -> Verdict:
+    """`then` once nothing has been running on the sidecar for a moment."""
     busy = any(row.running for row in rows.all or ())
     quiet = submission.quiet_since is not None and now - submission.quiet_since >= QUIET
     return then if quiet and not busy else Verdict.QUIET

@@ -1,16 +1,17 @@
 """Observe: read what a step is decided on, and no more. At most two requests to a sidecar that is at work."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
 
-from chbackup import Archive, ChbackupError, Client, NotFound, ServerError, Table, Unauthorized
+from chbackup import Action, Archive, ChbackupError, Client, NotFound, ServerError, Table, Unauthorized
 from cozydrivers.drivers.base import Run
-from cozydrivers.drivers.clickhouse.access import Access, Credentials, Missing, find, sentence
+from cozydrivers.drivers.clickhouse.access import Access, Missing, find, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
-from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, judge, own_row, since
-from cozydrivers.drivers.clickhouse.places import Place
+from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, deaf, judge, own_row, since
+from cozydrivers.drivers.clickhouse.places import CLUSTER, Place
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ class Eyes:
     run: Run
     places: Sequence[Place]
     access: Access
-    secret: Credentials
 
     @property
     def callback(self) -> str | None:
@@ -65,29 +65,36 @@ class Eyes:
 
     def place(self, shard: int, replica: int) -> Place | None:
         """The sidecar of a replica, if there is one now."""
-        return next((p for p in self.places if (p.shard, p.replica) == (shard, replica)), None)
+        own = (place for place in self.places if place.cluster == CLUSTER)
+        return next((place for place in own if (place.shard, place.replica) == (shard, replica)), None)
 
     async def client(self, place: Place) -> Client:
-        """The client for a sidecar; Missing where it has no address."""
-        return await self.access.client(place, self.secret)
+        """The client for a sidecar; Missing where it has no address or takes no credentials. Raises ChbackupError."""
+        return await self.access.client(self.run, place)
+
+    async def version(self, place: Place | None) -> str:
+        """The version of a sidecar, as it was told once; raises as `client`."""
+        return await self.access.version(self.run, place) if place else ""
 
     async def read(self, place: Place | None, work: Callable[[Client], Awaitable[Sight]]) -> Sight:
         """What `work` sees there; trouble instead of an error."""
         if place is None:
             return Sight(trouble="no Pod serves it now")
         try:
-            return replace(await work(await self.client(place)), place=place)
+            with suppress(Unauthorized):
+                return replace(await work(await self.client(place)), place=place)
+            return replace(await work(await self.client(place)), place=place)  # with other credentials
         except Missing as missing:
             return Sight(place=place, trouble=missing.message)
         except ChbackupError as error:
-            if isinstance(error, Unauthorized):
-                self.access.distrust(self.run)
             return Sight(place=place, trouble=sentence(place, error))
 
 
 async def open_eyes(run: Run, access: Access) -> Eyes:
     """Find the sidecars and the way to them; Missing says what is absent."""
-    return Eyes(run, await find(run), access, await access.credentials(run))
+    found = await find(run)
+    await access.credentials(run)
+    return Eyes(run, found, access)
 
 
 @dataclass(frozen=True)
@@ -111,8 +118,10 @@ async def at_work(eyes: Eyes, state: State, member: Member, *, tag: str = "", th
 
     async def work(client: Client) -> Sight:
         rows = await _rows(client, member.submission, state.marks.get(member.pod, ""), tag)
+        if rows.own is not None and deaf(rows.own, await eyes.version(place)):
+            rows = await _waited_out(client, member.submission, rows, rows.own)
         verdict = judge(member.submission, rows, now=eyes.run.now, fresh=eyes.run.fresh)
-        more = await _more(client, member.submission.archive, then.get(verdict, NOTHING))
+        more = await _more(eyes, place, client, member.submission.archive, then.get(verdict, NOTHING))
         return replace(more, rows=rows, verdict=verdict)
 
     return await eyes.read(place, work)
@@ -124,25 +133,35 @@ async def _rows(client: Client, submission: Submission, mark: str, tag: str) -> 
         if own is not None and own.running:
             return Rows(own)
     every = await client.actions()
-    return Rows(own_row(submission, since(every, mark), tag), every)
+    return Rows(own_row(submission, since(every, submission.after or mark), tag), every)
+
+
+async def _waited_out(client: Client, submission: Submission, rows: Rows, own: Action) -> Rows:
+    """The rows with one that a kill has not stopped: it is in progress until what it makes is there."""
+    listed = await (client.list_local() if submission.verb == "download" else client.list_remote())
+    made = _named(listed, submission.archive)
+    if made is not None and not made.broken:
+        return rows
+    return replace(rows, own=own.model_copy(update={"status": "in progress"}))
 
 
 async def resting(eyes: Eyes, member: Member, wanted: Wanted) -> Sight:
     """Look at an archive's sidecar while nothing of ours runs there."""
+    place = eyes.place(member.shard, member.replica)
 
     async def work(client: Client) -> Sight:
-        return await _more(client, member.submission.archive, wanted)
+        return await _more(eyes, place, client, member.submission.archive, wanted)
 
-    return await eyes.read(eyes.place(member.shard, member.replica), work)
+    return await eyes.read(place, work)
 
 
-async def _more(client: Client, archive: str, wanted: Wanted) -> Sight:
+async def _more(eyes: Eyes, place: Place | None, client: Client, archive: str, wanted: Wanted) -> Sight:
     return Sight(
         local=await client.list_local() if wanted.lists else None,
         remote=await client.list_remote() if wanted.lists else None,
         archived=await _archived(client, archive) if wanted.archived else None,
         live=await client.tables() if wanted.live else None,
-        version=await client.version() if wanted.version else "",
+        version=await eyes.version(place) if wanted.version else "",
         metrics=await client.metrics() if wanted.gauges else "",
     )
 
@@ -170,7 +189,7 @@ async def survey(eyes: Eyes, wanted: Wanted = NOTHING) -> dict[str, Sight]:
     async def one(place: Place) -> Sight:
         async def work(client: Client) -> Sight:
             rows = Rows(None, await client.actions())
-            return replace(await _more(client, "", wanted), rows=rows)
+            return replace(await _more(eyes, place, client, "", wanted), rows=rows)
 
         return await eyes.read(place, work)
 

@@ -9,6 +9,7 @@ from cozydrivers.api.core import Container, Pod
 from cozydrivers.errors import InvalidInput
 
 CHI_LABEL = "clickhouse.altinity.com/chi"
+CLUSTER_LABEL = "clickhouse.altinity.com/cluster"
 SHARD_LABEL = "clickhouse.altinity.com/shard"
 REPLICA_LABEL = "clickhouse.altinity.com/replica"
 PORT_NAME = "ch-backup-api"
@@ -16,6 +17,8 @@ PORT = 7171
 MOST = 999
 """Shards, or replicas of one: more than that is a mistake in a spec."""
 _NAMED = 5
+CLUSTER = "clickhouse"
+"""The one cluster of an application's installation, as Cozystack's chart names it."""
 PREFIX = "clickhouse-"
 """Release prefix of the application kind ClickHouse: installation `clickhouse-<app>`."""
 
@@ -25,7 +28,8 @@ class Place:
     """One sidecar: which replica of which shard it serves, and where it listens.
 
     `pod_uid` is empty for an address that was counted, not seen. `storage` identifies the storage path, empty where
-    the Pod does not tell it.
+    the Pod does not tell it. `image` and `restarts` are the container's: with the Pod's UID they tell one process of it
+    from the next.
     """
 
     shard: int
@@ -35,6 +39,9 @@ class Place:
     url: str
     ready: bool
     storage: str = ""
+    cluster: str = CLUSTER
+    image: str = ""
+    restarts: int = 0
 
     @property
     def label(self) -> str:
@@ -74,30 +81,60 @@ def application_of(pod: KubeObject) -> str | None:
 
 
 def places(application: KubeObject, pods: Iterable[Pod]) -> list[Place]:
-    """The sidecars by shard and replica, ready ones first; without Pods, the DNS names that the spec implies."""
+    """The sidecars by shard and replica, ready ones first; without Pods, the DNS names that the spec implies.
+
+    None where there are Pods and none of them has a sidecar: names would lead to the same Pods, without an identity.
+    """
     name = installation(application.metadata.name)
-    seen = [place for pod in pods if pod.metadata.labels.get(CHI_LABEL) == name and (place := _place(pod))]
-    return sorted(seen, key=lambda place: (place.shard, not place.ready, place.replica)) or _counted(application)
+    own = [pod for pod in pods if pod.metadata.labels.get(CHI_LABEL) == name]
+    seen = [place for pod in own if (place := _place(pod))]
+    order = sorted(seen, key=lambda place: (place.shard, place.cluster != CLUSTER, not place.ready, place.replica))
+    return order if own else _counted(application)
 
 
 def _place(pod: Pod) -> Place | None:
-    shard, replica = (pod.metadata.labels.get(label, "") for label in (SHARD_LABEL, REPLICA_LABEL))
-    container = next((c for c in pod.spec.containers if _port(c)), None)
+    labels = pod.metadata.labels
+    shard, replica = (labels.get(label, "") for label in (SHARD_LABEL, REPLICA_LABEL))
+    container = next((each for each in _kept_running(pod) if _port(each)), None)
     if not (shard.isdecimal() and replica.isdecimal()) or container is None or pod.metadata.deletion_timestamp:
         return None
+    environment = {variable.name: variable.value for variable in container.env}
     return Place(
         shard=int(shard),
         replica=int(replica),
         pod=pod.metadata.name,
         pod_uid=pod.metadata.uid,
-        url=f"http://{pod.status.pod_ip}:{_port(container)}" if pod.status.pod_ip else "",
+        url=f"{_scheme(environment)}://{_host(pod)}:{_port(container)}" if pod.status.pod_ip else "",
         ready=pod.ready and bool(pod.status.pod_ip),
-        storage=storage_id({variable.name: variable.value for variable in container.env}),
+        storage=storage_id(environment),
+        cluster=labels.get(CLUSTER_LABEL, CLUSTER),
+        image=container.image,
+        restarts=_restarts(pod, container),
     )
+
+
+def _kept_running(pod: Pod) -> list[Container]:
+    """The containers that run as long as the Pod, native sidecars among them."""
+    sidecars = [container for container in pod.spec.init_containers if container.restart_policy == "Always"]
+    return [*pod.spec.containers, *sidecars]
 
 
 def _port(container: Container) -> int:
     return next((port.container_port for port in container.ports if port.name == PORT_NAME), 0)
+
+
+def _scheme(environment: Mapping[str, str]) -> str:
+    """TLS where the sidecar is told so, in a word that Go reads as true."""
+    return "https" if environment.get("API_SECURE", "") in ("1", "t", "T", "true", "TRUE", "True") else "http"
+
+
+def _host(pod: Pod) -> str:
+    return f"[{pod.status.pod_ip}]" if ":" in pod.status.pod_ip else pod.status.pod_ip
+
+
+def _restarts(pod: Pod, container: Container) -> int:
+    known = [*pod.status.container_statuses, *pod.status.init_container_statuses]
+    return next((status.restart_count for status in known if status.name == container.name), 0)
 
 
 def _counted(application: KubeObject) -> list[Place]:
@@ -116,10 +153,17 @@ def storage_id(environment: Mapping[str, str]) -> str:
 
 
 def layout_problem(application: KubeObject, found: Iterable[Place]) -> str:
-    """What keeps the Pods from being the shards that the spec asks for, as a sentence; empty when nothing does."""
-    wanted, shards = shards_of(application), {place.shard for place in found}
+    """What keeps the Pods from being the shards that the spec asks for, as a sentence; empty when nothing does.
+
+    Another cluster of the installation is such a thing: its rows would be left out without a word, and an archive's
+    name has no cluster in it.
+    """
+    name, wanted, found = application.metadata.name, shards_of(application), list(found)
+    others = sorted({place.cluster for place in found} - {CLUSTER})
+    if others:
+        return f"ClickHouse {name} has Pods of cluster {', '.join(others)}: only cluster {CLUSTER} can be backed up"
+    shards = {place.shard for place in found}
     missing, extra = sorted(set(range(wanted)) - shards), sorted(shards - set(range(wanted)))
-    name = application.metadata.name
     if missing:
         return (
             f"ClickHouse {name} has {wanted} shards, and no Pod with a port {PORT_NAME} serves shard {_join(missing)}"

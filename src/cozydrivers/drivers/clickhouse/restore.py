@@ -12,7 +12,7 @@ from chbackup.evidence import remote_problems
 from cozydrivers.drivers.base import Patience, RestoreRun
 from cozydrivers.drivers.clickhouse import steps
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State, hex_of
-from cozydrivers.drivers.clickhouse.following import Submission, Verdict
+from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_on
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
 from cozydrivers.drivers.clickhouse.record import Recorded, tables_hash
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
@@ -186,12 +186,7 @@ def _lost(case: Case) -> Step:
             return _have(case)
     if member.submission.attempt >= steps.MAX_ATTEMPTS:
         return End("Lost", f"{member.label}: given up after {member.submission.attempt} attempts{_left(member)}")
-    new = Submission(
-        verb=member.submission.verb,
-        archive=recorded.archive,
-        attempt=member.submission.attempt + 1,
-        at=case.run.now,
-    )
+    new = going_on(member.submission, sight.rows, attempt=member.submission.attempt + 1, now=case.run.now)
     return _if_safe(Plan(member.model_copy(update={"submission": new})), case)
 
 

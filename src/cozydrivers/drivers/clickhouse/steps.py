@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from chbackup import Action, poll_delay
 from cozydrivers.drivers.base import EndReason, Patience
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State
-from cozydrivers.drivers.clickhouse.following import Rows, quietened
+from cozydrivers.drivers.clickhouse.following import Rows, killed, quietened
 from cozydrivers.drivers.clickhouse.look import Scene
 
 MAX_ATTEMPTS = 3
@@ -114,8 +114,11 @@ def looking(member: Member) -> Hold:
 
 
 def restarted(member: Member, rows: Rows, now: datetime) -> Hold:
-    """A restarted sidecar is left alone, so that its own resume starts."""
+    """A restarted sidecar is left alone, so that its own resume starts; after a kill, until nothing of it runs."""
     quiet = member.model_copy(update={"submission": quietened(member.submission, rows, now)})
+    if rows.own is not None and killed(rows.own):
+        message = f"{member.label}: the operation was killed on the sidecar; waiting until nothing of it runs"
+        return Hold("BeingCancelled", message, 1.0, quiet)
     return Hold("SidecarRestarted", f"{member.label}: the sidecar was restarted; leaving it alone", 1.0, quiet)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import httpx
 
 from chbackup import Client
@@ -27,13 +28,19 @@ class Network:
 
     def __init__(self) -> None:
         self._sidecars: dict[str, FakeSidecar] = {}
+        self._given = 0
 
-    def attach(self, sidecar: FakeSidecar) -> str:
-        """Give a sidecar an address."""
-        number = len(self._sidecars) + 1
-        address = f"127.20.{number // 250}.{number % 250 + 1}"
+    def attach(self, sidecar: FakeSidecar, *, name: str = "") -> str:
+        """Give a sidecar an address, or a name that leads to it."""
+        self._given += 1
+        address = name or f"127.20.{self._given // 250}.{self._given % 250 + 1}"
         self._sidecars[address] = sidecar
         return address
+
+    def detach(self, sidecar: FakeSidecar) -> None:
+        """Take a sidecar's addresses away: nobody answers there any more."""
+        for address in [address for address, known in self._sidecars.items() if known is sidecar]:
+            del self._sidecars[address]
 
     def connect(self, url: str, /, *, username: str, password: str, timeout: float) -> Client:
         """Make a client for whatever listens at the URL's address."""
@@ -51,6 +58,7 @@ class Installation:
     """A ClickHouse application with its Pods, each with a sidecar, all on one storage path as Cozystack has it.
 
     The replicas of a shard share `zookeeper`; two applications with the same one are in each other's reach.
+    Without `pods` nobody shows any: the sidecars are reached by the names of the operator's Services alone.
     """
 
     def __init__(
@@ -64,29 +72,36 @@ class Installation:
         version: str = "2.7.4",
         storage: FakeStorage | None = None,
         zookeeper: FakeZooKeeper | None = None,
+        pods: bool = True,
     ) -> None:
         self.namespace = namespace
         self.name = name
         self.shards = shards
         self.replicas = replicas
         self._network = network
-        shared = storage or FakeStorage()
+        self._version = version
+        self._storage = storage or FakeStorage()
         self.zookeeper = zookeeper or FakeZooKeeper()
+        self._pods = pods
+        self._restarts: dict[tuple[int, int], int] = {}
         self.sidecars: dict[tuple[int, int], FakeSidecar] = {
-            (shard, replica): FakeSidecar(
-                username=USERNAME,
-                password=PASSWORD,
-                version=version,
-                storage=shared,
-                zookeeper=self.zookeeper,
-                path=name,
-                shard=str(shard),
-                replica=self.pod_name(shard, replica).removesuffix("-0"),  # the operator's macros
-                env={"ALLOW_EMPTY_BACKUPS": "true"},
-            )
+            (shard, replica): self._new_sidecar(shard, replica)
             for shard in range(shards)
             for replica in range(replicas)
         }
+
+    def _new_sidecar(self, shard: int, replica: int) -> FakeSidecar:
+        return FakeSidecar(
+            username=USERNAME,
+            password=PASSWORD,
+            version=self._version,
+            storage=self._storage,
+            zookeeper=self.zookeeper,
+            path=self.name,
+            shard=str(shard),
+            replica=self.pod_name(shard, replica).removesuffix("-0"),  # the operator's macros
+            env={"ALLOW_EMPTY_BACKUPS": "true"},
+        )
 
     def sidecar(self, shard: int, replica: int = 0) -> FakeSidecar:
         """The sidecar of a replica."""
@@ -106,7 +121,11 @@ class Installation:
         metadata = {"metadata": {"name": f"clickhouse-{self.name}-backup-api-auth"}}
         await kube.create(Secret, {**metadata, **secret}, self.namespace)
         for shard, replica in self.sidecars:
-            await self.start_pod(kube, shard, replica)
+            if self._pods:
+                await self.start_pod(kube, shard, replica)
+            else:
+                name = f"{self.pod_name(shard, replica).removesuffix('-0')}.{self.namespace}.svc"
+                self._network.attach(self.sidecars[shard, replica], name=name)
 
     async def start_pod(self, kube: KubeClient, shard: int, replica: int = 0) -> None:
         """Create the Pod of a replica, ready, at an address of its own."""
@@ -114,11 +133,46 @@ class Installation:
         await kube.create(Pod, self._pod(shard, replica), self.namespace)
         await self.report(kube, shard, replica, address=address)
 
+    async def restart(self, kube: KubeClient, shard: int, replica: int = 0, *, after: float = 0.0) -> None:
+        """End a sidecar's process as an OOM kill does; its kubelet starts it again `after` so many seconds.
+
+        Requests that are on their way are lost. The Pod's restart count tells of it.
+        """
+        sidecar = self.sidecars[shard, replica]
+        sidecar.kill_process()
+        await anyio.sleep(after)
+        sidecar.start_process()
+        self._restarts[shard, replica] = self._restarts.get((shard, replica), 0) + 1
+        status = {"containerStatuses": self._statuses(shard, replica)}
+        await kube.merge_patch(Pod, self.pod_name(shard, replica), {"status": status}, self.namespace, status=True)
+
+    async def replace_pod(
+        self, kube: KubeClient, shard: int, replica: int = 0, *, after: float = 0.0, keeps_volume: bool = True
+    ) -> None:
+        """Delete a Pod, and have it created anew: another UID, another address, the same volume or an empty one."""
+        old = self.sidecars[shard, replica]
+        old.kill_process()
+        self._network.detach(old)
+        pod = await kube.get(Pod, self.pod_name(shard, replica), self.namespace)
+        await kube.delete(Pod, pod.metadata.name, self.namespace, uid=pod.metadata.uid)
+        await anyio.sleep(after)
+        self._restarts.pop((shard, replica), None)
+        if keeps_volume:
+            old.start_process()
+        else:
+            self.sidecars[shard, replica] = self._new_sidecar(shard, replica)
+        await self.start_pod(kube, shard, replica)
+
     async def report(self, kube: KubeClient, shard: int, replica: int, *, address: str, ready: bool = True) -> None:
         """Write a Pod's status, as its kubelet does."""
         condition = {"type": "Ready", "status": str(ready)}
-        status = {"phase": "Running", "podIP": address, "conditions": [condition]}
+        statuses = self._statuses(shard, replica)
+        status = {"phase": "Running", "podIP": address, "conditions": [condition], "containerStatuses": statuses}
         await kube.merge_patch(Pod, self.pod_name(shard, replica), {"status": status}, self.namespace, status=True)
+
+    def _statuses(self, shard: int, replica: int) -> list[dict[str, Any]]:
+        restarts = self._restarts.get((shard, replica), 0)
+        return [{"name": "clickhouse-backup", "ready": True, "restartCount": restarts, "image": "", "imageID": ""}]
 
     def _pod(self, shard: int, replica: int) -> Mapping[str, Any]:
         label = "clickhouse.altinity.com"
@@ -134,6 +188,7 @@ class Installation:
                 "name": self.pod_name(shard, replica),
                 "labels": {
                     f"{label}/chi": f"clickhouse-{self.name}",
+                    f"{label}/cluster": "clickhouse",
                     f"{label}/shard": str(shard),
                     f"{label}/replica": str(replica),
                 },

@@ -48,6 +48,7 @@ class Line:
     """An open client. `of` is the process of its sidecar that took its credentials last, and told its `version`."""
 
     of: tuple[str, str, int]
+    credentials: Credentials
     client: Client
     version: str = ""
     refused: bool = False
@@ -99,18 +100,20 @@ class Access:
             raise Missing("SidecarUnreachable", f"Pod {place.pod} has no address yet")
         async with self._opening.setdefault(place.url, anyio.Lock()):
             line = self._lines.get(place.url)
-            if line and not line.refused and line.of == _process(place):
+            if line is None or line.of[0] != place.pod_uid:
+                return await self._open(run, place)
+            if not line.refused and (line.of == _process(place) or await _takes(line, place)):
                 return line
-            if line and not line.refused and line.of[0] == place.pod_uid and await _takes(line, place):
-                return line
-            return await self._open(run, place)
+            return await self._open(run, place, line.credentials)
 
-    async def _open(self, run: Run, place: Place) -> Line:
-        """Try what is known, the newest first; then what the Secret holds now."""
+    async def _open(self, run: Run, place: Place, refused: Credentials | None = None) -> Line:
+        """Try what is known, the newest first; then what the Secret holds now. What was just `refused` is not tried."""
         known = await self.credentials(run)
-        line = await self._try(place, known)
-        line = line or await self._try(place, [each for each in await self._read(run) if each not in known])
+        line = await self._try(place, [each for each in known if each != refused])
         if line is None:
+            line = await self._try(place, [each for each in await self._read(run) if each not in (*known, refused)])
+        if line is None:
+            await self._forget(place.url)
             raise Missing("SidecarUnreachable", f"{place.label} ({place.pod}): {_not_taken(run)}")
         return line
 
@@ -126,7 +129,7 @@ class Access:
         client = self.connect(
             place.url, username=credentials.username, password=credentials.password, timeout=REQUEST_TIMEOUT
         )
-        line = Line((place.pod_uid, "", -1), await client.__aenter__())
+        line = Line((place.pod_uid, "", -1), credentials, await client.__aenter__())
         client.observers.append(partial(_notice, line))
         if self.metrics is not None:
             client.observers.append(_counting(self.metrics))

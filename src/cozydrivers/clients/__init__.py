@@ -1,0 +1,1 @@
+"""Typed clients of what drivers ask beside the Kubernetes API."""

@@ -52,7 +52,9 @@ async def main() -> None:
     cluster, network = FakeCluster(crds=[FIXTURES / "crds"]), Network()
     kube = cluster.kube()  # on a real cluster: async with KubeClient.connect() as kube
     application = await deploy(kube, network)
-    drivers = [ClickHouseDriver(connect=network.connect)]  # on a real cluster: [ClickHouseDriver()]
+    drivers = [
+        ClickHouseDriver(connect=network.connect, objects=network.objects.open)
+    ]  # on a real cluster: [ClickHouseDriver()]
     backups = BackupJobController(kube, drivers=drivers, namespace=TENANT, now=cluster.now)
     restores = RestoreJobController(kube, drivers=drivers, services=backups.services)
     async with backups, restores:

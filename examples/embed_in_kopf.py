@@ -68,7 +68,9 @@ async def operate(cluster: FakeCluster, network: Network) -> None:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     stop = asyncio.Event()
-    driver = ClickHouseDriver(connect=network.connect)  # on a real cluster: ClickHouseDriver()
+    driver = ClickHouseDriver(
+        connect=network.connect, objects=network.objects.open
+    )  # on a real cluster: ClickHouseDriver()
     async with (
         KubeClient.connect() as kube,
         BackupJobController(kube, drivers=[driver], namespace=TENANT, now=cluster.now) as controller,

@@ -42,7 +42,7 @@ class Stage:
 
     def driver(self) -> ClickHouseDriver:
         """A driver that finds the fake sidecars."""
-        return ClickHouseDriver(connect=self.network.connect)
+        return ClickHouseDriver(connect=self.network.connect, objects=self.network.objects.open)
 
     @property
     def later(self) -> timedelta:

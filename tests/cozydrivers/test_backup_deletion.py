@@ -523,7 +523,7 @@ async def test_an_accident_around_any_request_is_made_good(number, dies):
     stage = await with_backups("older", "nightly")
     kept = recorded(await stage.made("older"))
     fate = Fate(number, dies=dies)
-    driver = ClickHouseDriver(connect=FatedNetwork(stage.network, fate).connect)
+    driver = ClickHouseDriver(connect=FatedNetwork(stage.network, fate).connect, objects=stage.network.objects.open)
     controller = BackupController(fated_kube(stage, fate), drivers=[driver], now=stage.now)
     async with anyio.create_task_group() as tasks:
 

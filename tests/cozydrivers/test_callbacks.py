@@ -16,7 +16,9 @@ URL = "http://10.0.0.1:8080/called"
 
 
 def controller(stage, callbacks, metrics=None):
-    driver = ClickHouseDriver(connect=stage.network.connect, callbacks=callbacks, metrics=metrics)
+    driver = ClickHouseDriver(
+        connect=stage.network.connect, objects=stage.network.objects.open, callbacks=callbacks, metrics=metrics
+    )
     return Manager(stage.kube, drivers=[driver], callbacks=callbacks, now=stage.now)
 
 

@@ -25,7 +25,7 @@ async def staged(*, rows=100):
 
 
 def fated(stage, fate):
-    driver = ClickHouseDriver(connect=FatedNetwork(stage.network, fate).connect)
+    driver = ClickHouseDriver(connect=FatedNetwork(stage.network, fate).connect, objects=stage.network.objects.open)
     return Manager(fated_kube(stage, fate), drivers=[driver], now=stage.cluster.now)
 
 

@@ -156,7 +156,7 @@ async def test_a_job_that_the_selector_leaves_out_is_not_its_own(stage):
 
 
 async def test_calls_for_the_same_job_take_turns(stage):
-    driver = Watched(connect=stage.network.connect)
+    driver = Watched(connect=stage.network.connect, objects=stage.network.objects.open)
     async with embedded(stage, driver) as controller, anyio.create_task_group() as tasks:
         await stage.backup("nightly")
         for _ in range(5):
@@ -167,7 +167,7 @@ async def test_calls_for_the_same_job_take_turns(stage):
 
 
 async def test_calls_for_different_jobs_do_not_wait_for_each_other(stage):
-    driver = Watched(connect=stage.network.connect)
+    driver = Watched(connect=stage.network.connect, objects=stage.network.objects.open)
     async with embedded(stage, driver) as controller, anyio.create_task_group() as tasks:
         for name in ("a", "b"):
             await stage.backup(name)
@@ -176,7 +176,7 @@ async def test_calls_for_different_jobs_do_not_wait_for_each_other(stage):
 
 
 async def test_a_call_beside_run_waits_for_its_turn_too(stage):
-    driver = Watched(connect=stage.network.connect)
+    driver = Watched(connect=stage.network.connect, objects=stage.network.objects.open)
     async with embedded(stage, driver) as controller, anyio.create_task_group() as tasks:
         tasks.start_soon(controller.run)
         job = await stage.backup("nightly")
@@ -189,7 +189,9 @@ async def test_a_call_beside_run_waits_for_its_turn_too(stage):
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.4, 0.7, 1.3])
 async def test_a_call_that_is_cut_off_is_taken_up_by_the_next(stage, moment):
     slow(stage, 1)
-    async with embedded(stage, Watched(connect=stage.network.connect)) as controller:
+    async with embedded(
+        stage, Watched(connect=stage.network.connect, objects=stage.network.objects.open)
+    ) as controller:
         await stage.backup("nightly")
         with anyio.move_on_after(moment):
             await follow(controller, "nightly")

@@ -497,7 +497,7 @@ async def test_no_accident_runs_a_shard_twice(number, dies):
     staged = Staged()
     stage, kubelet, fate = staged.stage, staged.kubelet, Fate(number, dies=dies)
     await stage.set_up()
-    driver = ClickHouseDriver(connect=FatedNetwork(stage.network, fate).connect)
+    driver = ClickHouseDriver(connect=FatedNetwork(stage.network, fate).connect, objects=stage.network.objects.open)
     doomed = Manager(fated_kube(stage, fate), drivers=[driver], now=stage.cluster.now)
     async with kubelet.running():
         job = await stage.backup("nightly")

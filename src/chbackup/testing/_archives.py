@@ -1,5 +1,6 @@
 """What a backup is made of, locally and in the object store."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -64,6 +65,22 @@ class TableFile:
         """Bytes of the json in the object store, where it also names the files."""
         return self.size + 36 * len(self.own_parts)
 
+    @property
+    def content(self) -> bytes:
+        """The json in the object store, as far as it is modelled; blanks make up its size."""
+        table = {
+            "files": {"default": [f"default_{part.name}.tar" for part in self.own_parts]} if self.own_parts else {},
+            "table": self.name,
+            "database": self.database,
+            "parts": {"default": [self._part(name) for name in self.parts]},
+            "query": self.query,
+            "total_bytes": self.total_bytes,
+        }
+        return json.dumps(table).encode().ljust(self.remote_size)
+
+    def _part(self, name: str) -> dict[str, object]:
+        return {"name": name, "required": True} if name in self.required else {"name": name}
+
 
 @dataclass
 class ResumeState:
@@ -116,7 +133,16 @@ class Archive:
         elif key in self.parts:
             del self.parts[key]
         else:
-            del self.tables[next(table for table in self.tables if table_key(table) == key)]
+            del self.tables[self._table(key)]
+
+    def content(self, key: str) -> bytes:
+        """Return the content of an object; of a part no more than its size is modelled."""
+        if key == METADATA or key in self.parts:
+            return bytes(self.objects()[key])
+        return self.tables[self._table(key)].content
+
+    def _table(self, key: str) -> str:
+        return next(table for table in self.tables if table_key(table) == key)
 
     def truncate_object(self, key: str) -> None:
         """Cut the object of a part: a download takes it without a word and gets nothing of it."""
@@ -165,3 +191,20 @@ class FakeStorage:
             for key, size in archive.objects().items()
             if f"{path}/{name}/{key}".startswith(prefix)
         }
+
+    def content(self, key: str) -> bytes:
+        """Return the content of an object. Raises KeyError."""
+        archive, rest = self._split(key)
+        return archive.content(rest)
+
+    def remove(self, key: str) -> None:
+        """Remove an object by hand, behind the sidecars' back. Raises KeyError."""
+        archive, rest = self._split(key)
+        archive.remove_object(rest)
+
+    def _split(self, key: str) -> tuple[Archive, str]:
+        """Return the archive that an object belongs to, and the rest of its key."""
+        if key not in self.objects(key):
+            raise KeyError(key)
+        found = ((archive, f"{path}/{name}/") for path, held in self._paths.items() for name, archive in held.items())
+        return next((archive, key.removeprefix(prefix)) for archive, prefix in found if key.startswith(prefix))

@@ -58,6 +58,13 @@ class EnvVar(Model):
     value_from: EnvSource | None = None
 
 
+class VolumeMount(Model):
+    """Where a volume is seen in a container."""
+
+    name: str = ""
+    mount_path: str = ""
+
+
 class Container(Model):
     """A container of a Pod. An init container with `restart_policy` Always runs as long as the Pod: a sidecar."""
 
@@ -67,12 +74,20 @@ class Container(Model):
     ports: list[ContainerPort] = Field(default_factory=list)
     env: list[EnvVar] = Field(default_factory=list)
     env_from: list[EnvFrom] = Field(default_factory=list)
+    volume_mounts: list[VolumeMount] = Field(default_factory=list)
+
+
+class KeyToPath(Model):
+    """A key of a Secret that becomes a file."""
+
+    key: str = ""
 
 
 class SecretSource(Model):
-    """A volume of a Secret's keys."""
+    """A volume of a Secret's keys: of the `items` where there are any, else of all."""
 
     secret_name: str = ""
+    items: list[KeyToPath] = Field(default_factory=list)
 
 
 class Projection(Model):
@@ -90,6 +105,7 @@ class Projected(Model):
 class Volume(Model):
     """A volume of a Pod, as far as it is a Secret's."""
 
+    name: str = ""
     secret: SecretSource | None = None
     projected: Projected | None = None
 

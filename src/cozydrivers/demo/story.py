@@ -49,7 +49,7 @@ async def _play(screen: Screen) -> None:
         cluster = FakeCluster(crds=[fixtures() / "crds"])
         story = Story(screen, cluster.kube())
         await story.set_up()
-        driver = ClickHouseDriver(connect=story.network.connect)
+        driver = ClickHouseDriver(connect=story.network.connect, objects=story.network.objects.open)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(Manager(story.kube, drivers=[driver], now=cluster.now).run)
             await story.tell()

@@ -15,6 +15,7 @@ from cozydrivers.errors import AlreadyExists
 from cozydrivers.kube import KubeClient
 from cozydrivers.testing.controllers import collect_garbage, empty_namespace
 from cozydrivers.testing.jobs import JobRunner, PodRun
+from cozydrivers.testing.objects import ACCESS_KEY, SECRET_KEY, FakeObjects
 
 __all__ = ["Installation", "JobRunner", "Network", "PodRun", "collect_garbage", "empty_namespace"]
 
@@ -24,17 +25,23 @@ PASSWORD = "not-a-real-password"  # noqa: S105 - of a fake
 
 
 class Network:
-    """The Pods' addresses, and what answers there. `connect` is what a ClickHouseDriver takes."""
+    """The Pods' addresses, and what answers there; `objects` is the store that their sidecars write to.
+
+    `connect` and `objects.open` are what a ClickHouseDriver takes.
+    """
 
     def __init__(self) -> None:
         self._sidecars: dict[str, FakeSidecar] = {}
         self._given = 0
+        self.objects = FakeObjects()
 
     def attach(self, sidecar: FakeSidecar, *, name: str = "") -> str:
         """Give a sidecar an address, or a name that leads to it."""
         self._given += 1
         address = name or f"127.20.{self._given // 250}.{self._given % 250 + 1}"
         self._sidecars[address] = sidecar
+        if sidecar.storage not in self.objects.storages:
+            self.objects.storages.append(sidecar.storage)
         return address
 
     def detach(self, sidecar: FakeSidecar) -> None:
@@ -120,6 +127,8 @@ class Installation:
         secret = {"stringData": {"username": USERNAME, "password": PASSWORD}}
         metadata = {"metadata": {"name": f"clickhouse-{self.name}-backup-api-auth"}}
         await kube.create(Secret, {**metadata, **secret}, self.namespace)
+        keys = {"stringData": {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}}
+        await kube.create(Secret, {"metadata": {"name": self._s3_secret}, **keys}, self.namespace)
         for shard, replica in self.sidecars:
             if self._pods:
                 await self.start_pod(kube, shard, replica)
@@ -173,15 +182,31 @@ class Installation:
     def _statuses(self, shard: int, replica: int) -> list[dict[str, Any]]:
         restarts = self._restarts.get((shard, replica), 0)
         return [{"name": "clickhouse-backup", "ready": True, "restartCount": restarts, "image": "", "imageID": ""}]
+    @property
+    def _s3_secret(self) -> str:
+        return f"clickhouse-{self.name}-backup-s3"
+
+    def _key_ref(self, key: str) -> Mapping[str, Any]:
+        return {"secretKeyRef": {"name": self._s3_secret, "key": key}}
 
     def _pod(self, shard: int, replica: int) -> Mapping[str, Any]:
         label = "clickhouse.altinity.com"
-        environment = {"S3_BUCKET": "backups", "S3_ENDPOINT": "http://s3.invalid", "S3_PATH": self.name}
+        environment = {
+            "REMOTE_STORAGE": "s3",
+            "S3_BUCKET": "backups",
+            "S3_ENDPOINT": "http://s3.invalid",
+            "S3_FORCE_PATH_STYLE": "true",
+            "S3_PATH": self.name,
+        }
+        keys = {"S3_ACCESS_KEY": "accessKey", "S3_SECRET_KEY": "secretKey"}
         sidecar = {
             "name": "clickhouse-backup",
             "image": "altinity/clickhouse-backup:2.7.4",
             "ports": [{"name": "ch-backup-api", "containerPort": PORT}],
-            "env": [{"name": name, "value": value} for name, value in environment.items()],
+            "env": [
+                *({"name": name, "value": value} for name, value in environment.items()),
+                *({"name": name, "valueFrom": self._key_ref(key)} for name, key in keys.items()),
+            ],
         }
         return {
             "metadata": {

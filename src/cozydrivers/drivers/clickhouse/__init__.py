@@ -12,6 +12,7 @@ from cozydrivers.api.base import KubeObject
 from cozydrivers.api.batch import Job
 from cozydrivers.api.core import Pod
 from cozydrivers.api.strategy import Altinity
+from cozydrivers.clients.objects import OpenStore, open_store
 from cozydrivers.drivers.base import (
     AuditRun,
     BackupRun,
@@ -45,7 +46,8 @@ AUDIT_TIMEOUT = 600.0
 class ClickHouseDriver:
     """Drives the application kind ClickHouse with strategies of the kind Altinity.
 
-    `connect` makes a client for a sidecar's address; `timeout` is the patience with a backup or restore, in seconds.
+    `connect` makes a client for a sidecar's address, `objects` opens the object store that a sidecar writes to;
+    `timeout` is the patience with a backup or restore, in seconds.
     With `callbacks` sidecars are asked to call when an operation ends; requests to them are counted in `metrics`.
     """
 
@@ -60,12 +62,13 @@ class ClickHouseDriver:
         self,
         *,
         connect: Connect = Client,
+        objects: OpenStore = open_store,
         timeout: float = 6 * 3600.0,
         callbacks: Callbacks | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self.timeout = timeout
-        self._access = Access(connect, callbacks, metrics)
+        self._access = Access(connect, objects, callbacks, metrics)
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ import anyio
 
 from chbackup import ChbackupError, Client, Unauthorized
 from cozydrivers.api.core import Pod, Secret, SecretKeyReference
+from cozydrivers.clients.objects import OpenStore, open_store
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse.following import REQUEST_TIMEOUT
@@ -65,6 +66,7 @@ class Access:
     """
 
     connect: Connect
+    objects: OpenStore = open_store
     callbacks: Callbacks | None = None
     metrics: Metrics | None = None
     _credentials: dict[tuple[str, str, str], tuple[Credentials, ...]] = field(default_factory=dict, repr=False)

@@ -8,7 +8,7 @@ import anyio
 from chbackup import Feature, parse_version
 from chbackup.versions import supports
 from cozydrivers.drivers.base import BackupRun, Failed, Intent, Note, Outcome, Patience, Running, Succeeded
-from cozydrivers.drivers.clickhouse import act, backup
+from cozydrivers.drivers.clickhouse import act, backup, objects, stored
 from cozydrivers.drivers.clickhouse.advance import carry_out
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.engines import rows_apart
@@ -24,6 +24,7 @@ _THEN = {Verdict.SUCCEEDED: PROOF, Verdict.LOST: PROOF}
 
 async def step(eyes: Eyes, run: BackupRun) -> Outcome:
     """One step of a backup."""
+    stored.wanted(run)
     problem = layout_problem(run.application, eyes.places)
     if problem:
         return absent("ShardsMissing", problem)
@@ -53,11 +54,12 @@ async def _observe(eyes: Eyes, state: State) -> Scene:
     finished = all(member.stage == "done" for member in state.members)
 
     async def look(member: Member) -> Sight:
+        archive = member.submission.archive
         if member.stage == "making":
-            return await at_work(eyes, state, member, then=_THEN)
+            return await objects.seen(eyes, archive, await at_work(eyes, state, member, then=_THEN))
         if member.stage == "proven":
             return await resting(eyes, member, Wanted(lists=True))
-        return await resting(eyes, member, PROOF) if finished else Sight()
+        return await objects.seen(eyes, archive, await resting(eyes, member, PROOF)) if finished else Sight()
 
     sights = await anyio.amap(look, state.members)
     wanted = any(sight.verdict in _SURVEYED for sight in sights)

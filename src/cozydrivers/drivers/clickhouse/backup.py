@@ -17,6 +17,7 @@ from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
 from cozydrivers.drivers.clickhouse.record import Recorded, Tables, tables_hash
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
+from cozydrivers.drivers.clickhouse.stored import UNSEEN, Stored
 
 DOUBT = timedelta(minutes=5)
 """How long an outage of the store may make the tables of a good archive look like less."""
@@ -97,7 +98,10 @@ def _prove(member: Member, sight: Sight, state: State, scene: Scene, now: dateti
     unread = next((seen.trouble for seen in scene.survey.values() if seen.trouble), "")
     if unread:
         return Hold("SidecarUnreachable", f"can't tell what else ran: {unread}", 5.0, member, Patience.ABSENT)
-    problems = prove_archive(remote=remote, local=local, tables=sight.archived or ())
+    shown = sight.stored or UNSEEN
+    if shown.awaited:
+        return _objects_unread(member, shown)
+    problems = [*prove_archive(remote=remote, local=local, tables=sight.archived or ()), *shown.problems]
     harm = [f"`{row.command}` ran on {pod} meanwhile" for pod, row in _harm(member, sight, state, scene)]
     if not harm and problems == remote_problems(remote, sight.archived or ()) != [] and not _long_doubted(member, now):
         doubted = member.model_copy(update={"doubted": member.doubted or now})
@@ -106,6 +110,11 @@ def _prove(member: Member, sight: Sight, state: State, scene: Scene, now: dateti
         return End("EngineFailed", f"{member.label}: {name} is not proven: {'; '.join(problems + harm)}")
     evidence = Evidence(data_size=remote.data_size, size=remote.size, required=remote.required)
     return Go(member.model_copy(update={"stage": "proven", "evidence": evidence}))
+
+
+def _objects_unread(member: Member, shown: Stored) -> Hold:
+    why = f"{member.label}: the objects of {member.submission.archive} can't be looked at: {shown.unread}"
+    return Hold("ObjectsNotReadable", why, 5.0, member, Patience.ABSENT)
 
 
 def _long_doubted(member: Member, now: datetime) -> bool:
@@ -139,7 +148,10 @@ def _done(member: Member, sight: Sight, state: State, scene: Scene, run: BackupR
         return Hold("RemoteNotListed", f"{member.label}: the archive is not listed now", 5.0, member, Patience.ABSENT)
     if not remote.broken and (unread := remote_problems(remote, sight.archived or ())):
         return Hold("NotProvenYet", f"{member.label}: {unread[0]}", 5.0, member, Patience.ABSENT)
-    if remote.broken or (remote.data_size, remote.required) != (proof.data_size, proof.required):
+    shown = sight.stored or UNSEEN
+    if shown.awaited:
+        return _objects_unread(member, shown)
+    if remote.broken or shown.problems or (remote.data_size, remote.required) != (proof.data_size, proof.required):
         return End("EngineFailed", f"{member.label}: {remote.name} is no longer what was proven")
     return Done(member)
 
@@ -157,7 +169,7 @@ def artifact(state: State, scene: Scene, run: BackupRun) -> Artifact:
         size_bytes=sum(member.evidence.size for member in state.members if member.evidence),
         taken_at=min(member.submission.at for member in state.members),
         driver_metadata=record.write(entries, versions=versions, storage=state.storage, cluster=run.cluster_uid),
-        conditions=conditions(entries),
+        conditions=conditions(entries, [sight.stored or UNSEEN for sight in scene.sights]),
     )
 
 
@@ -179,16 +191,22 @@ def _entry(member: Member, sight: Sight) -> Recorded:
     )
 
 
-def conditions(entries: Sequence[Recorded]) -> list[Condition]:
+def conditions(entries: Sequence[Recorded], shown: Sequence[Stored]) -> list[Condition]:
     """What was proven, and what is odd about it."""
-    lost = sorted({table for entry in entries for table in entry.tables.schema_only})
-    said = f"; of {', '.join(lost)} only the schema is in it" if lost else ""
-    verified = Condition(
-        type="Verified",
-        status="True",
-        reason="SizesProven",
-        message=f"{len(entries)} archives listed with the sizes of their local copies and tables{said}",
-    )
+    verified = _verified(entries, shown)
     if any(entry.tables.count for entry in entries):
         return [verified]
     return [verified, Condition(type="Suspicious", status="True", reason="Empty", message="the set holds no table")]
+
+
+def _verified(entries: Sequence[Recorded], shown: Sequence[Stored]) -> Condition:
+    """True only where the object store has shown every archive whole: no list shows that a part is missing."""
+    lost = sorted({table for entry in entries for table in entry.tables.schema_only})
+    said = f"; of {', '.join(lost)} only the schema is in it" if lost else ""
+    listed = f"{len(entries)} archives listed with the sizes of their local copies and tables"
+    unread = next((each.unread for each in shown if each.unread), "")
+    if unread:
+        message = f"{listed}, but their objects are not proven: {unread}{said}"
+        return Condition(type="Verified", status="False", reason="ListEvidence", message=message)
+    message = f"{listed}, their objects all in the store with the sizes of the list{said}"
+    return Condition(type="Verified", status="True", reason="ObjectsProven", message=message)

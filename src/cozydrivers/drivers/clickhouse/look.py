@@ -12,6 +12,7 @@ from cozydrivers.drivers.clickhouse.access import Access, Missing, find, sentenc
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, deaf, judge, own_row, since
 from cozydrivers.drivers.clickhouse.places import CLUSTER, Place
+from cozydrivers.drivers.clickhouse.stored import Stored
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Sight:
     live: Sequence[Table] | None = None
     version: str = ""
     metrics: str = ""
+    stored: Stored | None = None
 
     def local_copy(self, archive: str) -> Archive | None:
         """The local copy of that name, if the list was read and has it."""

@@ -479,3 +479,54 @@ def test_names_stay_the_same_and_tell_their_parts_apart():
 def test_times_have_six_digits_in_utc():
     assert micro_time(NOW) == "2026-11-23T12:30:01.000500Z"
     assert micro_time(NOW.replace(microsecond=0)) == "2026-11-23T12:30:01.000000Z"
+
+
+# One that lasts
+
+COMMAND = Holder("Purge", "4-d", "", "laptop")
+
+
+async def test_one_that_lasts_passes_on_when_it_has_not_been_renewed_for_that_long():
+    kube = FakeCluster().kube()
+    assert await locks(kube).acquire(LOCK, COMMAND, NOW, lasts=120)
+    waiting = locks(kube)
+    for _ in range(12):
+        assert not await waiting.acquire(LOCK, FIRST, NOW)
+        await anyio.sleep(10)
+    assert await waiting.acquire(LOCK, FIRST, NOW)
+    lease = await kube.get(Lease, NAME, "default")
+    assert (lease.spec.lease_duration_seconds, lease.spec.renew_time) == (0, None)
+
+
+async def test_one_that_is_renewed_in_time_is_kept():
+    kube = FakeCluster().kube()
+    mine, waiting = locks(kube), locks(kube)
+    assert await mine.acquire(LOCK, COMMAND, NOW, lasts=120)
+    for number in range(1, 6):
+        assert not await waiting.acquire(LOCK, FIRST, NOW)
+        await anyio.sleep(100)
+        assert await mine.renew(LOCK, COMMAND, NOW + number * timedelta(seconds=100), lasts=120)
+    assert not await waiting.acquire(LOCK, FIRST, NOW)
+    await mine.release(LOCK, COMMAND)
+    assert (await kube.get(Lease, NAME, "default")).spec.lease_duration_seconds == 0
+    assert await waiting.acquire(LOCK, FIRST, NOW)
+
+
+async def test_one_that_was_lost_is_not_renewed_even_when_it_is_free_again():
+    kube = FakeCluster().kube()
+    mine = locks(kube)
+    assert await mine.acquire(LOCK, COMMAND, NOW, lasts=120)
+    assert await take(kube, FIRST, is_finished=all_ended)
+    assert not await mine.renew(LOCK, COMMAND, NOW, lasts=120)
+    await release(kube, FIRST)
+    assert not await mine.renew(LOCK, COMMAND, NOW, lasts=120)
+    assert await holder_of(kube) is None
+
+
+async def test_a_lock_without_a_duration_stays_its_holders_however_long_it_does_not_change():
+    kube = FakeCluster().kube()
+    waiting = locks(kube)
+    assert await take(kube, FIRST)
+    for _ in range(3):
+        assert not await waiting.acquire(LOCK, SECOND, NOW)
+        await anyio.sleep(80_000)

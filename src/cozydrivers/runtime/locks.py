@@ -1,8 +1,12 @@
 """Locks on what must have one user at a time, as Leases.
 
-A lock has no expiry: it is its holder's until released, or until its holder is known to have ended. A holder is
-written `<Kind>/<namespace>/<name>/<uid>`, so that it is found with one request wherever it is; an older form is
-`<Kind>/<uid>`. Each Lease carries the label `cozydrivers.cozystack.io/lock`.
+A lock is its holder's until released, or until its holder is known to have ended. A holder is written
+`<Kind>/<namespace>/<name>/<uid>`, so that it is found with one request wherever it is; an older form is `<Kind>/<uid>`.
+Each Lease carries the label `cozydrivers.cozystack.io/lock`.
+
+Only a holder that is no object of the cluster, such as a command, has a lock that runs out: its Lease says how long it
+lasts, and is free when it has not changed for that long by the clock of who wants it. The times in it are never
+compared.
 """
 
 import hashlib
@@ -12,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
+
+import anyio
 
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.coordination import Lease
@@ -28,6 +34,7 @@ place that every controller agrees on, whatever namespace it is installed in; th
 
 _LONGEST_KIND = 40
 _HASH_DIGITS = 20
+_LASTING = {"leaseDurationSeconds": None, "renewTime": None}
 
 
 class Lock(NamedTuple):
@@ -115,14 +122,32 @@ class Locks:
         self._kube = kube
         self._is_finished = is_finished
         self._taken: dict[Lock, tuple[Holder, Lease]] = {}
+        self._unchanged: dict[Lock, tuple[str, float]] = {}
 
-    async def acquire(self, lock: Lock, holder: Holder, now: datetime) -> bool:
-        """Take a lock, or keep it; False if another holds it who has not ended, or was faster."""
+    async def acquire(self, lock: Lock, holder: Holder, now: datetime, *, lasts: int = 0) -> bool:
+        """Take a lock, or keep it; False if another holds it who has not ended, or was faster.
+
+        One that `lasts` so many seconds must be renewed before they have passed.
+        """
         known = self._taken.get(lock)
         if known is not None and known[0].is_same(holder):
             return True
-        seen = await self._pass_on(lock, holder, now) if known else await self._create(lock, holder, now)
-        seen = seen or await self._take_over(lock, holder, now)
+        body = _spec(holder, now, lasts)
+        seen = await self._pass_on(lock, holder, body) if known else await self._create(lock, body)
+        seen = seen or await self._take_over(lock, holder, body)
+        if seen is not None:
+            self._taken[lock] = holder, seen
+        return seen is not None
+
+    async def renew(self, lock: Lock, holder: Holder, now: datetime, *, lasts: int) -> bool:
+        """Keep a lock for so many seconds more; False if it is not the holder's any more, or changes right now."""
+        known = self._taken.pop(lock, None)
+        body = {key: value for key, value in _spec(holder, now, lasts).items() if key != "acquireTime"}
+        seen = await self._write(lock, known[1], body) if known and known[0].is_same(holder) else None
+        if seen is None:  # it was changed since: by whom?
+            lease = await self._look(lock)
+            if lease is not None and Holder.parse(lease).is_same(holder):
+                seen = await self._write(lock, lease, body)
         if seen is not None:
             self._taken[lock] = holder, seen
         return seen is not None
@@ -142,11 +167,11 @@ class Locks:
         if lease is not None and Holder.parse(lease).is_same(holder):
             await self._free(lock, lease)
 
-    async def _pass_on(self, lock: Lock, holder: Holder, now: datetime) -> Lease | None:
+    async def _pass_on(self, lock: Lock, holder: Holder, spec: dict[str, Any]) -> Lease | None:
         """Take over what one of our own has left, as it was when that one took it."""
         former, lease = self._taken[lock]
         free = former == NOBODY or await self._is_finished(former)
-        return await self._write(lock, lease, holder, now) if free else None
+        return await self._write(lock, lease, spec) if free else None
 
     async def _look(self, lock: Lock) -> Lease | None:
         try:
@@ -154,38 +179,55 @@ class Locks:
         except NotFound:
             return None
 
-    async def _create(self, lock: Lock, holder: Holder, now: datetime) -> Lease | None:
-        body = _body(lock, holder, now, 0)
-        body["metadata"]["name"] = lock.name
+    async def _create(self, lock: Lock, spec: dict[str, Any]) -> Lease | None:
+        told = {key: value for key, value in spec.items() if value is not None}
+        body = {
+            "metadata": {"name": lock.name, "labels": {LABEL: lock.purpose}},
+            "spec": {**told, "leaseTransitions": 0},
+        }
         try:
             return await self._kube.create(Lease, body, lock.namespace)
         except AlreadyExists:
             return None
 
-    async def _take_over(self, lock: Lock, holder: Holder, now: datetime) -> Lease | None:
+    async def _take_over(self, lock: Lock, holder: Holder, spec: dict[str, Any]) -> Lease | None:
         lease = await self._look(lock)
-        if lease is None or not await self._is_free(lease, holder):
+        if lease is None or not await self._is_free(lock, lease, holder):
             return None
         if Holder.parse(lease).is_same(holder):
             return lease
-        return await self._write(lock, lease, holder, now)
+        return await self._write(lock, lease, spec)
 
-    async def _write(self, lock: Lock, lease: Lease, holder: Holder, now: datetime) -> Lease | None:
-        body = _body(lock, holder, now, lease.spec.lease_transitions + 1)
-        body["metadata"]["resourceVersion"] = lease.metadata.resource_version
+    async def _write(self, lock: Lock, lease: Lease, spec: dict[str, Any]) -> Lease | None:
+        passes = lease.spec.holder_identity != spec["holderIdentity"]
+        body = {
+            "metadata": {"labels": {LABEL: lock.purpose}, "resourceVersion": lease.metadata.resource_version},
+            "spec": {**spec, "leaseTransitions": lease.spec.lease_transitions + passes},
+        }
         try:
             return await self._kube.merge_patch(Lease, lock.name, body, lock.namespace)
         except (Conflict, NotFound):
             return None
 
-    async def _is_free(self, lease: Lease, holder: Holder) -> bool:
-        """Whether a Lease is nobody's, or the holder's own, or one's that has ended."""
+    async def _is_free(self, lock: Lock, lease: Lease, holder: Holder) -> bool:
+        """Whether a Lease is nobody's, or the holder's own, or one's that has ended, or has run out."""
         other = Holder.parse(lease)
-        return not lease.spec.holder_identity or other.is_same(holder) or await self._is_finished(other)
+        if not lease.spec.holder_identity or other.is_same(holder) or self._has_run_out(lock, lease):
+            return True
+        return await self._is_finished(other)
+
+    def _has_run_out(self, lock: Lock, lease: Lease) -> bool:
+        """Whether it has not changed for as long as it lasts, since it was seen first."""
+        lasts, version, now = lease.spec.lease_duration_seconds, lease.metadata.resource_version, anyio.current_time()
+        seen, since = self._unchanged.get(lock, ("", now))
+        if not lasts or seen != version:
+            self._unchanged[lock] = version, now
+            return False
+        return now - since >= lasts
 
     async def _free(self, lock: Lock, lease: Lease) -> None:
         version = {"resourceVersion": lease.metadata.resource_version}
-        patch = {"metadata": version, "spec": {"holderIdentity": ""}}
+        patch = {"metadata": version, "spec": {"holderIdentity": "", **_LASTING}}
         try:
             freed = await self._kube.merge_patch(Lease, lock.name, patch, lock.namespace)
         except NotFound:
@@ -193,6 +235,7 @@ class Locks:
         self._taken[lock] = NOBODY, freed
 
 
-def _body(lock: Lock, holder: Holder, now: datetime, transitions: int) -> dict[str, Any]:
-    spec = {"holderIdentity": str(holder), "acquireTime": micro_time(now), "leaseTransitions": transitions}
-    return {"metadata": {"labels": {LABEL: lock.purpose}}, "spec": spec}
+def _spec(holder: Holder, now: datetime, lasts: int) -> dict[str, Any]:
+    at = micro_time(now)
+    lasting = {"leaseDurationSeconds": lasts, "renewTime": at} if lasts else _LASTING
+    return {"holderIdentity": str(holder), "acquireTime": at, **lasting}

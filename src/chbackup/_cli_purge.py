@@ -28,7 +28,8 @@ Shard = Annotated[
 ]
 
 
-def _keep(flag: str, what: str) -> Any:
+def keep(flag: str, what: str) -> Any:
+    """Make an option of a number of sets to keep."""
     return typer.Option(flag, metavar="N", min=0, show_default=False, help=what)
 
 
@@ -40,12 +41,12 @@ def add_to(app: typer.Typer) -> None:
 
 async def purge(
     common: Common,
-    keep_last: Annotated[int, _keep("--keep-last", "Keep the newest sets of each series.")] = 0,
-    keep_hourly: Annotated[int, _keep("--keep-hourly", "Keep the newest set of each of the newest hours (UTC).")] = 0,
-    keep_daily: Annotated[int, _keep("--keep-daily", "The same by days.")] = 0,
-    keep_weekly: Annotated[int, _keep("--keep-weekly", "The same by ISO weeks.")] = 0,
-    keep_monthly: Annotated[int, _keep("--keep-monthly", "The same by months.")] = 0,
-    keep_yearly: Annotated[int, _keep("--keep-yearly", "The same by years.")] = 0,
+    keep_last: Annotated[int, keep("--keep-last", "Keep the newest sets of each series.")] = 0,
+    keep_hourly: Annotated[int, keep("--keep-hourly", "Keep the newest set of each of the newest hours (UTC).")] = 0,
+    keep_daily: Annotated[int, keep("--keep-daily", "The same by days.")] = 0,
+    keep_weekly: Annotated[int, keep("--keep-weekly", "The same by ISO weeks.")] = 0,
+    keep_monthly: Annotated[int, keep("--keep-monthly", "The same by months.")] = 0,
+    keep_yearly: Annotated[int, keep("--keep-yearly", "The same by years.")] = 0,
     older_than: Span = None,
     match: Annotated[
         str | None, typer.Option("--match", metavar="GLOB", help="Delete only archives of such names.")
@@ -71,7 +72,7 @@ async def purge(
     A set that any rule keeps stays, with all that its archives need, and so does the newest complete set of each
     series. The same command goes on with a run that was stopped.
     """
-    retention = _retention(
+    retention = retention_of(
         keep_last=keep_last,
         keep_hourly=keep_hourly,
         keep_daily=keep_daily,
@@ -130,7 +131,8 @@ def read_shard(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _retention(**rules: Any) -> Retention:
+def retention_of(**rules: Any) -> Retention:
+    """Make rules of the options of the same names. Raises InvalidInput, which names the option."""
     try:
         return Retention(**rules)
     except InvalidInput as error:  # which names fields, not options
@@ -156,13 +158,14 @@ def _agree(plan: PurgePlan, output: Output, *, yes: bool) -> Exception | None:
     if output is not Output.TABLE:
         _show_plan(plan, stderr=True)
     try:
-        agreed = _says_yes(f"Delete {len(plan.delete)} archives ({size(plan.bytes_freed)})? [y/N]: ")
+        agreed = says_yes(f"Delete {len(plan.delete)} archives ({size(plan.bytes_freed)})? [y/N]: ")
     except KeyboardInterrupt:
         return typer.Exit(INTERRUPTED)
     return None if agreed else Refused("nothing was deleted")
 
 
-def _says_yes(question: str) -> bool:
+def says_yes(question: str) -> bool:
+    """Ask on the terminal."""
     sys.stderr.write(question)
     sys.stderr.flush()
     with signals_by_default():

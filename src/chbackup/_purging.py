@@ -16,13 +16,21 @@ from ._waiting import REPLY_GRACE, poll_delay
 from .errors import Busy, ChbackupError, ConnectionFailed, NotFound, Refused, ServerError, Unauthorized
 from .retention import Decision
 
+Veto = Callable[[Decision, Sidecar], Awaitable[str]]
+
+
+async def no_veto(decision: Decision, sidecar: Sidecar) -> str:
+    """Let everything go."""
+    return ""
+
 
 @dataclass(frozen=True)
 class Means:
     """What a purge works with.
 
     An archive is looked at and deleted in one `turn`: who waited for a place after the look would act on an old one.
-    `timeout` is how long nothing may move on, in seconds; see Sight for `blind`.
+    `timeout` is how long nothing may move on, in seconds; see Sight for `blind`. `veto` is asked right before each
+    delete is sent, and says why the archive stays after all, or nothing.
     """
 
     storages: Mapping[str, Sequence[Sidecar]]
@@ -30,6 +38,7 @@ class Means:
     timeout: float
     turn: anyio.Semaphore
     blind: bool = False
+    veto: Veto = no_veto
 
 
 async def carry_out(
@@ -160,6 +169,9 @@ class Attempt:
         """Send a delete; return what went wrong, None when it was done."""
         name = self._decision.archive.name
         timeout = max(self.means.timeout, sidecar.client.timeout)
+        if why := await self.means.veto(self._decision, sidecar):
+            self.hopeless = True
+            return self._result("kept", why)
         self._sets.begin(self._decision.set_name)
         self._write("deleting", sidecar, place)
         await self.means.journal.sync()

@@ -7,14 +7,17 @@ interrupted.
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
 import chbackup
-from chbackup._cli_command import run_job, signals_by_default
+from chbackup._cli_command import run_job
 from chbackup._cli_errors import exit_code as _code_of_a_sidecar
 from chbackup._cli_output import Output, show_table, show_text, show_value, size, tell
+from chbackup._cli_purge import says_yes as _asked
+from cozydrivers.drivers.clickhouse.access import Connect
 from cozydrivers.errors import (
     AlreadyExists,
     Conflict,
@@ -34,6 +37,8 @@ from cozydrivers.runtime.describe import describe
 __all__ = [
     "DONE",
     "FAILED",
+    "INTERRUPTED",
+    "LOST",
     "NOT_REACHABLE",
     "REFUSED",
     "TIMED_OUT",
@@ -45,6 +50,7 @@ __all__ = [
     "OutputOption",
     "Selector",
     "carry_out",
+    "connect",
     "exit_code",
     "place",
     "says_yes",
@@ -55,7 +61,8 @@ __all__ = [
     "tell",
 ]
 
-DONE, FAILED, REFUSED, NOT_REACHABLE, TIMED_OUT = range(5)
+DONE, FAILED, REFUSED, NOT_REACHABLE, TIMED_OUT, LOST = range(6)
+INTERRUPTED = 130
 """Exit codes."""
 
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")]
@@ -66,6 +73,9 @@ Kubeconfig = Annotated[
     str | None, typer.Option("--kubeconfig", help="Path of a kubeconfig; in a cluster none is needed.")
 ]
 Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
+
+connect: Connect = partial(chbackup.Client, transport="aiohttp")
+"""Makes a client for a sidecar."""
 
 _CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
     ((InvalidInput, TemplateError, NewerVersion, NotFound, AlreadyExists, Conflict, Invalid), REFUSED),
@@ -114,7 +124,4 @@ def says_yes(question: str) -> bool:
     """Ask on the terminal. Raises InvalidInput where there is none; KeyboardInterrupt for Ctrl-C."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InvalidInput("nothing was done: there is no terminal to ask on; --yes goes on without a question")
-    sys.stderr.write(f"{question} [y/N]: ")
-    sys.stderr.flush()
-    with signals_by_default():
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return _asked(f"{question} [y/N]: ")

@@ -18,6 +18,7 @@ import anyio
 import typer
 
 from chbackup import Client, InvalidInput
+from cozydrivers import _cli_purge
 from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
 from cozydrivers.errors import CozydriversError, LeadershipLost
@@ -41,6 +42,9 @@ _log = logging.getLogger("cozydrivers")
 app: typer.Typer = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Back up and restore databases on Kubernetes."
 )
+
+
+app.command(name="purge")(_cli_purge.purge)
 
 
 @dataclass(frozen=True)

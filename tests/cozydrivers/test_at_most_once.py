@@ -1,0 +1,410 @@
+"""At most once (I3), whatever happens to a sidecar, its history, its Pod, or who else is at work there.
+
+Each archive's name is asked for once, and the job ends well, or for a true reason and leaves nothing.
+"""
+
+from collections import Counter
+from datetime import timedelta
+
+import anyio
+import pytest
+from tests.cozydrivers.checks import (
+    assert_one_sentence,
+    authorization,
+    backed_up,
+    pod_name,
+    reason_of,
+    rows,
+    slow,
+    staged,
+    submitted,
+    without,
+)
+from tests.cozydrivers.stage import TENANT, Stage, recorded
+
+from chbackup.testing import FakeSidecar
+from cozydrivers.api.backups import BackupJob, RestoreJob
+from cozydrivers.api.core import Pod
+
+pytestmark = pytest.mark.anyio
+
+OLD, NEW = "2.7.4", "newest"
+both = pytest.mark.parametrize("version", [OLD, NEW])
+
+
+async def slowly(*, create: float = 5, upload: float = 20, **installation: str) -> Stage:
+    """A stage on which a backup takes a while."""
+    stage = await staged(**installation)
+    for sidecar in stage.app.sidecars.values():
+        sidecar.duration.create, sidecar.duration.upload = create, upload
+        for number in range(3):
+            sidecar.tables.add_table(f"shop.items_{number}", 10)  # so that a part is in the store soon
+    return stage
+
+
+async def to_restore(**installation: str) -> Stage:
+    """A Backup whose tables are gone, and on which a restore takes a while."""
+    stage = await backed_up(**installation)
+    slow(stage, 20)
+    return stage
+
+
+def asked(stage: Stage) -> Counter[str]:
+    return submitted([stage.app])
+
+
+async def assert_once(stage: Stage, job: BackupJob, attempts: str = "a1") -> None:
+    """It ends well, each name was asked for once, and shard 1's archive is of that attempt."""
+    job = await stage.end_of(job)
+    assert job.status.phase == "Succeeded", job.status.message
+    assert recorded(await stage.made(job.metadata.name)) == stage.archives()
+    assert all(archive.good for archive in stage.app.sidecar(0).remote.values())
+    assert set(asked(stage).values()) == {1}
+    assert {name.rsplit("-", 3)[1] for name in stage.archives() if "-s1of2" in name} == {attempts}
+    assert stage.local_copies() == set()
+
+
+async def assert_restored(stage: Stage, job: RestoreJob) -> None:
+    job = await stage.end_of(job)
+    assert job.status.phase == "Succeeded", job.status.message
+    assert rows(stage) == [100, 101]
+    assert stage.local_copies() == set()
+    made = [each for each in stage.touched() if "/restore/" in each]
+    assert len(made) == len(set(made))
+
+
+async def assert_nothing_left(stage: Stage, job: BackupJob, reason: str, *words: str) -> None:
+    job = await stage.end_of(job)
+    assert reason_of(job) == ("Failed", reason), job.status.message
+    assert_one_sentence(job.status.message, *words)
+    assert (stage.archives(), stage.local_copies()) == (set(), set())
+    assert set(asked(stage).values()) == {1}
+
+
+async def restart_server(stage: Stage, shard: int = 1) -> None:
+    """`POST /restart`: what runs is cancelled and every row rewritten; nothing is resumed."""
+    await stage.app.sidecar(shard).handle("POST", "/restart", "", authorization(), b"")
+
+
+# A sidecar that runs out of memory, again and again
+
+
+async def killed_at(stage: Stage, *moments: float) -> None:
+    """Shard 1's process is killed so many seconds after it was last started, and is back after two."""
+    for moment in moments:
+        await anyio.sleep(moment)
+        await stage.app.restart(stage.kube, 1, after=2)
+
+
+async def test_lost_creates_are_made_anew_and_resumed_uploads_are_followed_however_often():
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await killed_at(stage, 3)
+        await killed_at(stage, 10)  # 5 s of quiet, then in the second create
+        await killed_at(stage, 15, 3, 3, 3, 3)  # in the third's upload
+        await assert_once(stage, job, "a3")
+
+
+async def test_a_create_that_is_lost_three_times_is_the_end_and_says_so():
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await killed_at(stage, 3, 8, 8)
+        await assert_nothing_left(stage, job, "Lost", "shard 1 replica 0", "restarted", "3 attempts")
+
+
+async def test_an_upload_that_no_server_resumes_is_gone_on_with_however_often():
+    stage = await slowly()
+    stage.app.sidecar(1).configure(API_COMPLETE_RESUMABLE_AFTER_RESTART="false")
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await killed_at(stage, 8, 10, 10, 10)
+        await assert_once(stage, job)
+
+
+async def test_downloads_and_restores_go_on_as_well():
+    stage = await to_restore()
+    async with stage.managed():
+        job = await stage.restore("undo", "nightly")
+        await killed_at(stage, 5, 3, 3, 3)  # in the download
+        await killed_at(stage, 40, 15)  # in the restore
+        await assert_restored(stage, job)
+
+
+async def test_a_sidecar_that_does_not_come_to_rest_ends_the_job_in_time():
+    """Where the reference polls for ever."""
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(8)
+        stage.app.sidecar(1).kill_process()
+        job = await stage.stands(job, "SidecarUnreachable")
+        stage.later = timedelta(minutes=31)
+        await stage.stands(job, "TimedOut")
+        stage.app.sidecar(1).start_process()
+        await assert_nothing_left(stage, job, "TimedOut", "shard 1 replica 0", "connection refused")
+
+
+# A history that was rewritten or trimmed
+
+
+@both
+async def test_an_upload_outlives_any_number_of_restarts_of_the_server(version: str):
+    stage = await slowly(version=version)
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        for moment in (8, 12, 12):
+            await anyio.sleep(moment)
+            await restart_server(stage)
+        await assert_once(stage, job)
+    assert len([each for each in stage.touched() if "/upload/" in each]) == 3
+
+
+@both
+async def test_a_download_and_a_restore_outlive_a_restart_of_the_server(version: str):
+    stage = await to_restore(version=version)
+    async with stage.managed():
+        job = await stage.restore("undo", "nightly")
+        await anyio.sleep(5)
+        await restart_server(stage)
+        await anyio.sleep(10)
+        await restart_server(stage)
+        await anyio.sleep(40)
+        await restart_server(stage)
+        await assert_restored(stage, job)
+
+
+@both
+async def test_a_resumed_upload_outlives_a_restart_of_the_server(version: str):
+    """Up to 2.8.0 a row without an id says `cancel` and goes on: nothing may be sent beside it."""
+    stage = await slowly(version=version)
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await killed_at(stage, 8)
+        await anyio.sleep(3)
+        await restart_server(stage)
+        await assert_once(stage, job)
+    assert len([each for each in stage.touched() if "/upload/" in each]) == (0 if version == OLD else 1)
+
+
+async def test_a_success_that_a_restart_of_the_server_has_rewritten_is_a_success():
+    stage = await slowly(upload=1)
+    stage.app.sidecar(0).duration.upload = 60
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(6.05)
+        await restart_server(stage)
+        await assert_once(stage, job)
+
+
+@pytest.mark.parametrize("moment", [3.0, 12.0, 25.05, 25.3])
+async def test_rows_that_a_server_has_forgotten_prove_nothing(moment: float):
+    """A server from 2.8.1 on trims its history: an id that is unknown is not that of a lost operation."""
+    stage = await slowly(version=NEW)
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(moment)
+        stage.app.sidecar(1).forget_history()
+        await assert_once(stage, job)
+
+
+# A Pod that is not the same any more
+
+
+@pytest.mark.parametrize("moment", [0.0, 3.0, 12.0, 25.05])
+async def test_a_pod_created_anew_on_its_volume_goes_on(moment: float):
+    """Another UID, another address, the same data."""
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(moment)
+        await stage.app.replace_pod(stage.kube, 1, after=10)
+        await assert_once(stage, job, "a2" if moment == 3.0 else "a1")
+
+
+async def test_a_pod_created_anew_on_an_empty_volume_makes_another_archive():
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(12)
+        former = stage.app.sidecar(1)
+        await stage.app.replace_pod(stage.kube, 1, after=10, keeps_volume=False)
+        stage.app.sidecar(1).tables.add_table("shop.orders", 7)
+        await assert_once(stage, job, "a2")
+    assert asked(stage).keys().isdisjoint(names_asked(former))
+
+
+def names_asked(sidecar: FakeSidecar) -> set[str]:
+    return {part for each in sidecar.requests for part in each.query.split("&")}
+
+
+async def test_a_pod_that_was_replaced_while_it_answered_is_not_believed_and_its_row_is_found():
+    stage = await slowly()
+    stage.app.sidecar(1).faults.delay = 1.0
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        with anyio.fail_after(60):
+            while not asked(stage):  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.05)
+        stage.app.sidecar(1).faults.delay = 0.0
+        await without(Pod, pod_name(1), TENANT)(stage)
+        await stage.app.start_pod(stage.kube, 1)
+        await assert_once(stage, job)
+
+
+@pytest.mark.parametrize("moment", [0.0, 3.0, 12.0])
+async def test_two_addresses_that_are_swapped_are_followed_to_their_pods(moment: float):
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(moment)
+        pods = [await stage.kube.get(Pod, pod_name(shard), TENANT) for shard in (0, 1)]
+        known = stage.network._sidecars
+        one, other = (each.status.pod_ip for each in pods)
+        known[one], known[other] = known[other], known[one]
+        await anyio.sleep(3 if moment else 0)  # so long nobody is told
+        for shard, address in ((0, other), (1, one)):
+            await stage.app.report(stage.kube, shard, 0, address=address)
+        await assert_once(stage, job)
+
+
+# Two controllers
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.02, 0.3])
+async def test_two_controllers_without_an_election_do_one_job_once(latency: float):
+    stage = await slowly(create=0.5, upload=3)
+    stage.cluster.faults.latency = latency
+    async with stage.managed(), stage.managed():
+        job = await stage.backup("nightly")
+        await assert_once(stage, job)
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.02])
+async def test_two_controllers_restore_once(latency: float):
+    stage = await backed_up()
+    stage.cluster.faults.latency = latency
+    async with stage.managed(), stage.managed():
+        await assert_restored(stage, await stage.restore("undo", "nightly"))
+
+
+# Somebody who works by hand
+
+
+async def by_hand(stage: Stage, method: str, path: str, query: str = "", shard: int = 1) -> int:
+    status, _, _ = await stage.app.sidecar(shard).handle(method, path, query, authorization(), b"")
+    return status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("POST", "/backup/create", "name=by-hand"),
+        ("POST", "/backup/create_remote", "name=by-hand"),
+        ("POST", "/backup/upload/by-hand", ""),
+        ("POST", "/backup/delete/remote/by-hand", ""),
+    ],
+    ids=lambda each: each if "/" in str(each) else "",
+)
+@pytest.mark.parametrize("moment", [0.0, 12.0])
+async def test_work_by_hand_on_other_archives_is_waited_for_or_kept_out(
+    method: str, path: str, query: str, moment: float
+):
+    stage = await slowly()
+    for sidecar in stage.app.sidecars.values():
+        sidecar.add_local("by-hand")
+        sidecar.add_remote("by-hand-2")
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(moment)
+        await by_hand(stage, method, path, query)
+        job = await stage.end_of(job)
+    assert job.status.phase == "Succeeded", job.status.message
+    assert recorded(await stage.made("nightly")) <= stage.archives()
+    assert {times for name, times in asked(stage).items() if name != "by-hand"} == {1}
+
+
+@pytest.mark.parametrize("path", ["/backup/clean/remote_broken", "/backup/clean"])
+async def test_a_clean_by_hand_makes_an_archive_unproven_and_is_named(path: str):
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        await anyio.sleep(12)
+        await by_hand(stage, "POST", path, shard=0)
+        words = ("not proven", pod_name(0), path.removeprefix("/backup/").split("/")[0])
+        await assert_nothing_left(stage, job, "EngineFailed", *words)
+
+
+async def test_a_kill_by_hand_is_decided_once_and_only_when_nothing_runs_any_more():
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.stands(await stage.backup("nightly"), "InProgress")
+        await anyio.sleep(12)
+        await by_hand(stage, "POST", "/backup/kill")
+        await anyio.sleep(4)
+        told = await stage.backup_job("nightly")
+        assert_one_sentence(told.status.message, "shard 1 replica 0: the operation was killed", "waiting until")
+        assert told.status.phase == "Running"
+        await assert_nothing_left(stage, job, "Cancelled", "shard 1 replica 0", "killed")
+        await anyio.sleep(60)
+    assert (await stage.backup_job("nightly")).status.phase == "Failed"
+    assert (stage.archives(), stage.local_copies()) == (set(), set())
+
+
+async def test_a_killed_upload_that_its_server_resumes_after_all_goes_on():
+    """A process that starts resumes what was killed before: the last word is the engine's."""
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.stands(await stage.backup("nightly"), "InProgress")
+        await anyio.sleep(12)
+        await by_hand(stage, "POST", "/backup/kill")
+        await anyio.sleep(2)
+        await stage.app.restart(stage.kube, 1)
+        await assert_once(stage, job)
+
+
+@both
+async def test_a_killed_resume_is_waited_out_where_a_kill_does_not_stop_it(version: str):
+    """Up to 2.8.0 a row without an id says `cancel` at once, and its upload goes on to the end."""
+    stage = await slowly(version=version)
+    async with stage.managed():
+        job = await stage.stands(await stage.backup("nightly"), "InProgress")
+        await killed_at(stage, 8)
+        await stage.stands(job, "InProgress")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(by_hand, stage, "POST", "/backup/kill")
+            await anyio.sleep(8)
+            phase = (await stage.backup_job("nightly")).status.phase
+            assert phase == ("Running" if version == OLD else "Failed")
+            await assert_nothing_left(stage, job, "Cancelled", "shard 1 replica 0", "killed")
+        await anyio.sleep(120)
+    assert (stage.archives(), stage.local_copies()) == (set(), set())
+
+
+async def test_a_job_that_is_deleted_waits_for_what_a_kill_does_not_stop():
+    stage = await slowly()
+    async with stage.managed():
+        job = await stage.stands(await stage.backup("nightly"), "InProgress")
+        await killed_at(stage, 8)
+        await anyio.sleep(3)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(by_hand, stage, "POST", "/backup/kill")
+            await anyio.sleep(1)
+            await without(BackupJob, "nightly", TENANT)(stage)
+        await anyio.sleep(120)
+    assert (stage.archives(), stage.local_copies()) == (set(), set())
+    assert job.metadata.finalizers
+
+
+async def test_a_sidecar_that_is_killed_while_it_takes_a_submission_up_is_asked_once():
+    stage = await slowly()
+    stage.app.sidecar(1).faults.delay = 1.0
+    async with stage.managed():
+        job = await stage.backup("nightly")
+        with anyio.fail_after(60):
+            while len(asked(stage)) < 2:  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(0.05)
+        stage.app.sidecar(1).faults.delay = 0.0
+        await stage.app.restart(stage.kube, 1)
+        await assert_once(stage, job, "a2")

@@ -4,7 +4,7 @@ Each archive's name is asked for once, and the job ends well, or for a true reas
 """
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime
 
 import anyio
 import pytest
@@ -22,9 +22,11 @@ from tests.cozydrivers.checks import (
 )
 from tests.cozydrivers.stage import TENANT, Stage, recorded
 
+from chbackup import Action
 from chbackup.testing import FakeSidecar
 from cozydrivers.api.backups import BackupJob, RestoreJob
 from cozydrivers.api.core import Pod
+from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, judge
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +34,7 @@ OLD, NEW = "2.7.4", "newest"
 both = pytest.mark.parametrize("version", [OLD, NEW])
 
 
-async def slowly(*, create: float = 5, upload: float = 20, **installation: str) -> Stage:
+async def slowly(*, create: float = 2, upload: float = 8, **installation: str) -> Stage:
     """A stage on which a backup takes a while."""
     stage = await staged(**installation)
     for sidecar in stage.app.sidecars.values():
@@ -42,10 +44,10 @@ async def slowly(*, create: float = 5, upload: float = 20, **installation: str) 
     return stage
 
 
-async def to_restore(**installation: str) -> Stage:
+async def to_restore() -> Stage:
     """A Backup whose tables are gone, and on which a restore takes a while."""
-    stage = await backed_up(**installation)
-    slow(stage, 20)
+    stage = await backed_up()
+    slow(stage, 8)
     return stage
 
 
@@ -100,9 +102,9 @@ async def test_lost_creates_are_made_anew_and_resumed_uploads_are_followed_howev
     stage = await slowly()
     async with stage.managed():
         job = await stage.backup("nightly")
-        await killed_at(stage, 3)
-        await killed_at(stage, 10)  # 5 s of quiet, then in the second create
-        await killed_at(stage, 15, 3, 3, 3, 3)  # in the third's upload
+        await killed_at(stage, 1)
+        await killed_at(stage, 6)  # 5 s of quiet, then in the second create
+        await killed_at(stage, 8, 1, 1, 1, 1)  # in the third's upload
         await assert_once(stage, job, "a3")
 
 
@@ -110,7 +112,7 @@ async def test_a_create_that_is_lost_three_times_is_the_end_and_says_so():
     stage = await slowly()
     async with stage.managed():
         job = await stage.backup("nightly")
-        await killed_at(stage, 3, 8, 8)
+        await killed_at(stage, 1, 6, 6)
         await assert_nothing_left(stage, job, "Lost", "shard 1 replica 0", "restarted", "3 attempts")
 
 
@@ -119,7 +121,7 @@ async def test_an_upload_that_no_server_resumes_is_gone_on_with_however_often():
     stage.app.sidecar(1).configure(API_COMPLETE_RESUMABLE_AFTER_RESTART="false")
     async with stage.managed():
         job = await stage.backup("nightly")
-        await killed_at(stage, 8, 10, 10, 10)
+        await killed_at(stage, 4, 8, 8)
         await assert_once(stage, job)
 
 
@@ -127,51 +129,32 @@ async def test_downloads_and_restores_go_on_as_well():
     stage = await to_restore()
     async with stage.managed():
         job = await stage.restore("undo", "nightly")
-        await killed_at(stage, 5, 3, 3, 3)  # in the download
-        await killed_at(stage, 40, 15)  # in the restore
+        await killed_at(stage, 2, 1, 1, 1)  # in the download
+        await killed_at(stage, 15, 8)  # in the restore
         await assert_restored(stage, job)
-
-
-async def test_a_sidecar_that_does_not_come_to_rest_ends_the_job_in_time():
-    """Where the reference polls for ever."""
-    stage = await slowly()
-    async with stage.managed():
-        job = await stage.backup("nightly")
-        await anyio.sleep(8)
-        stage.app.sidecar(1).kill_process()
-        job = await stage.stands(job, "SidecarUnreachable")
-        stage.later = timedelta(minutes=31)
-        await stage.stands(job, "TimedOut")
-        stage.app.sidecar(1).start_process()
-        await assert_nothing_left(stage, job, "TimedOut", "shard 1 replica 0", "connection refused")
 
 
 # A history that was rewritten or trimmed
 
 
-@both
-async def test_an_upload_outlives_any_number_of_restarts_of_the_server(version: str):
-    stage = await slowly(version=version)
+async def test_an_upload_outlives_any_number_of_restarts_of_the_server():
+    stage = await slowly()
     async with stage.managed():
         job = await stage.backup("nightly")
-        for moment in (8, 12, 12):
+        for moment in (4, 8, 8):
             await anyio.sleep(moment)
             await restart_server(stage)
         await assert_once(stage, job)
     assert len([each for each in stage.touched() if "/upload/" in each]) == 3
 
 
-@both
-async def test_a_download_and_a_restore_outlive_a_restart_of_the_server(version: str):
-    stage = await to_restore(version=version)
+async def test_a_download_and_a_restore_outlive_a_restart_of_the_server():
+    stage = await to_restore()
     async with stage.managed():
         job = await stage.restore("undo", "nightly")
-        await anyio.sleep(5)
-        await restart_server(stage)
-        await anyio.sleep(10)
-        await restart_server(stage)
-        await anyio.sleep(40)
-        await restart_server(stage)
+        for moment in (2, 7, 15):
+            await anyio.sleep(moment)
+            await restart_server(stage)
         await assert_restored(stage, job)
 
 
@@ -181,8 +164,8 @@ async def test_a_resumed_upload_outlives_a_restart_of_the_server(version: str):
     stage = await slowly(version=version)
     async with stage.managed():
         job = await stage.backup("nightly")
-        await killed_at(stage, 8)
-        await anyio.sleep(3)
+        await killed_at(stage, 4)
+        await anyio.sleep(1)
         await restart_server(stage)
         await assert_once(stage, job)
     assert len([each for each in stage.touched() if "/upload/" in each]) == (0 if version == OLD else 1)
@@ -190,15 +173,15 @@ async def test_a_resumed_upload_outlives_a_restart_of_the_server(version: str):
 
 async def test_a_success_that_a_restart_of_the_server_has_rewritten_is_a_success():
     stage = await slowly(upload=1)
-    stage.app.sidecar(0).duration.upload = 60
+    stage.app.sidecar(0).duration.upload = 20
     async with stage.managed():
         job = await stage.backup("nightly")
-        await anyio.sleep(6.05)
+        await anyio.sleep(3.05)
         await restart_server(stage)
         await assert_once(stage, job)
 
 
-@pytest.mark.parametrize("moment", [3.0, 12.0, 25.05, 25.3])
+@pytest.mark.parametrize("moment", [5.0, 10.05])
 async def test_rows_that_a_server_has_forgotten_prove_nothing(moment: float):
     """A server from 2.8.1 on trims its history: an id that is unknown is not that of a lost operation."""
     stage = await slowly(version=NEW)
@@ -209,10 +192,18 @@ async def test_rows_that_a_server_has_forgotten_prove_nothing(moment: float):
         await assert_once(stage, job)
 
 
+def test_what_a_server_has_resumed_late_is_followed_and_not_sent_beside_it():
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    planned = Submission(verb="upload", archive="x", at=now, after="the row before")
+    resumed = Action(command="upload --resumable=1 x", status="in progress")
+    assert judge(planned, Rows(resumed, [resumed]), now=now, fresh=True) is Verdict.RUNNING
+    assert judge(planned, Rows(None, []), now=now, fresh=True) is Verdict.PLANNED
+
+
 # A Pod that is not the same any more
 
 
-@pytest.mark.parametrize("moment", [0.0, 3.0, 12.0, 25.05])
+@pytest.mark.parametrize("moment", [1.0, 5.0])
 async def test_a_pod_created_anew_on_its_volume_goes_on(moment: float):
     """Another UID, another address, the same data."""
     stage = await slowly()
@@ -220,14 +211,14 @@ async def test_a_pod_created_anew_on_its_volume_goes_on(moment: float):
         job = await stage.backup("nightly")
         await anyio.sleep(moment)
         await stage.app.replace_pod(stage.kube, 1, after=10)
-        await assert_once(stage, job, "a2" if moment == 3.0 else "a1")
+        await assert_once(stage, job, "a2" if moment == 1.0 else "a1")
 
 
 async def test_a_pod_created_anew_on_an_empty_volume_makes_another_archive():
     stage = await slowly()
     async with stage.managed():
         job = await stage.backup("nightly")
-        await anyio.sleep(12)
+        await anyio.sleep(5)
         former = stage.app.sidecar(1)
         await stage.app.replace_pod(stage.kube, 1, after=10, keeps_volume=False)
         stage.app.sidecar(1).tables.add_table("shop.orders", 7)
@@ -253,17 +244,16 @@ async def test_a_pod_that_was_replaced_while_it_answered_is_not_believed_and_its
         await assert_once(stage, job)
 
 
-@pytest.mark.parametrize("moment", [0.0, 3.0, 12.0])
-async def test_two_addresses_that_are_swapped_are_followed_to_their_pods(moment: float):
+async def test_two_addresses_that_are_swapped_are_followed_to_their_pods():
     stage = await slowly()
     async with stage.managed():
         job = await stage.backup("nightly")
-        await anyio.sleep(moment)
+        await anyio.sleep(4)
         pods = [await stage.kube.get(Pod, pod_name(shard), TENANT) for shard in (0, 1)]
         known = stage.network._sidecars
         one, other = (each.status.pod_ip for each in pods)
         known[one], known[other] = known[other], known[one]
-        await anyio.sleep(3 if moment else 0)  # so long nobody is told
+        await anyio.sleep(3)  # so long nobody is told
         for shard, address in ((0, other), (1, one)):
             await stage.app.report(stage.kube, shard, 0, address=address)
         await assert_once(stage, job)
@@ -272,19 +262,17 @@ async def test_two_addresses_that_are_swapped_are_followed_to_their_pods(moment:
 # Two controllers
 
 
-@pytest.mark.parametrize("latency", [0.0, 0.02, 0.3])
-async def test_two_controllers_without_an_election_do_one_job_once(latency: float):
+async def test_two_controllers_without_an_election_do_one_job_once():
     stage = await slowly(create=0.5, upload=3)
-    stage.cluster.faults.latency = latency
+    stage.cluster.faults.latency = 0.05
     async with stage.managed(), stage.managed():
         job = await stage.backup("nightly")
         await assert_once(stage, job)
 
 
-@pytest.mark.parametrize("latency", [0.0, 0.02])
-async def test_two_controllers_restore_once(latency: float):
+async def test_two_controllers_restore_once():
     stage = await backed_up()
-    stage.cluster.faults.latency = latency
+    stage.cluster.faults.latency = 0.02
     async with stage.managed(), stage.managed():
         await assert_restored(stage, await stage.restore("undo", "nightly"))
 
@@ -297,50 +285,45 @@ async def by_hand(stage: Stage, method: str, path: str, query: str = "", shard: 
     return status
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "query"),
-    [
-        ("POST", "/backup/create", "name=by-hand"),
-        ("POST", "/backup/create_remote", "name=by-hand"),
-        ("POST", "/backup/upload/by-hand", ""),
-        ("POST", "/backup/delete/remote/by-hand", ""),
-    ],
-    ids=lambda each: each if "/" in str(each) else "",
-)
-@pytest.mark.parametrize("moment", [0.0, 12.0])
-async def test_work_by_hand_on_other_archives_is_waited_for_or_kept_out(
-    method: str, path: str, query: str, moment: float
-):
+BY_HAND = {
+    "/backup/create": "name=by-hand-2",
+    "/backup/create_remote": "name=by-hand-3",
+    "/backup/upload/by-hand": "",
+    "/backup/delete/remote/by-hand-1": "",
+}
+
+
+@pytest.mark.parametrize("moment", [0.0, 5.0])
+async def test_work_by_hand_on_other_archives_is_waited_for_or_kept_out(moment: float):
     stage = await slowly()
     for sidecar in stage.app.sidecars.values():
         sidecar.add_local("by-hand")
-        sidecar.add_remote("by-hand-2")
+        sidecar.add_remote("by-hand-1")
     async with stage.managed():
         job = await stage.backup("nightly")
         await anyio.sleep(moment)
-        await by_hand(stage, method, path, query)
+        answers = [await by_hand(stage, "POST", path, query) for path, query in BY_HAND.items()]
+        assert answers == ([201, 423, 423, 423] if moment == 0.0 else [423] * 4)
         job = await stage.end_of(job)
     assert job.status.phase == "Succeeded", job.status.message
     assert recorded(await stage.made("nightly")) <= stage.archives()
-    assert {times for name, times in asked(stage).items() if name != "by-hand"} == {1}
+    assert set(asked(stage).values()) == {1}
 
 
-@pytest.mark.parametrize("path", ["/backup/clean/remote_broken", "/backup/clean"])
-async def test_a_clean_by_hand_makes_an_archive_unproven_and_is_named(path: str):
+async def test_a_clean_by_hand_makes_an_archive_unproven_and_is_named():
     stage = await slowly()
     async with stage.managed():
         job = await stage.backup("nightly")
-        await anyio.sleep(12)
-        await by_hand(stage, "POST", path, shard=0)
-        words = ("not proven", pod_name(0), path.removeprefix("/backup/").split("/")[0])
-        await assert_nothing_left(stage, job, "EngineFailed", *words)
+        await anyio.sleep(5)
+        await by_hand(stage, "POST", "/backup/clean/remote_broken", shard=0)
+        await assert_nothing_left(stage, job, "EngineFailed", "not proven", pod_name(0), "clean_remote_broken")
 
 
 async def test_a_kill_by_hand_is_decided_once_and_only_when_nothing_runs_any_more():
     stage = await slowly()
     async with stage.managed():
         job = await stage.stands(await stage.backup("nightly"), "InProgress")
-        await anyio.sleep(12)
+        await anyio.sleep(5)
         await by_hand(stage, "POST", "/backup/kill")
         await anyio.sleep(4)
         told = await stage.backup_job("nightly")
@@ -357,26 +340,24 @@ async def test_a_killed_upload_that_its_server_resumes_after_all_goes_on():
     stage = await slowly()
     async with stage.managed():
         job = await stage.stands(await stage.backup("nightly"), "InProgress")
-        await anyio.sleep(12)
+        await anyio.sleep(5)
         await by_hand(stage, "POST", "/backup/kill")
         await anyio.sleep(2)
         await stage.app.restart(stage.kube, 1)
         await assert_once(stage, job)
 
 
-@both
-async def test_a_killed_resume_is_waited_out_where_a_kill_does_not_stop_it(version: str):
+async def test_a_killed_resume_is_waited_out_where_a_kill_does_not_stop_it():
     """Up to 2.8.0 a row without an id says `cancel` at once, and its upload goes on to the end."""
-    stage = await slowly(version=version)
+    stage = await slowly(upload=16)
     async with stage.managed():
         job = await stage.stands(await stage.backup("nightly"), "InProgress")
-        await killed_at(stage, 8)
+        await killed_at(stage, 4)
         await stage.stands(job, "InProgress")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(by_hand, stage, "POST", "/backup/kill")
             await anyio.sleep(8)
-            phase = (await stage.backup_job("nightly")).status.phase
-            assert phase == ("Running" if version == OLD else "Failed")
+            assert (await stage.backup_job("nightly")).status.phase == "Running"
             await assert_nothing_left(stage, job, "Cancelled", "shard 1 replica 0", "killed")
         await anyio.sleep(120)
     assert (stage.archives(), stage.local_copies()) == (set(), set())
@@ -386,8 +367,8 @@ async def test_a_job_that_is_deleted_waits_for_what_a_kill_does_not_stop():
     stage = await slowly()
     async with stage.managed():
         job = await stage.stands(await stage.backup("nightly"), "InProgress")
-        await killed_at(stage, 8)
-        await anyio.sleep(3)
+        await killed_at(stage, 4)
+        await anyio.sleep(1)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(by_hand, stage, "POST", "/backup/kill")
             await anyio.sleep(1)
@@ -395,16 +376,3 @@ async def test_a_job_that_is_deleted_waits_for_what_a_kill_does_not_stop():
         await anyio.sleep(120)
     assert (stage.archives(), stage.local_copies()) == (set(), set())
     assert job.metadata.finalizers
-
-
-async def test_a_sidecar_that_is_killed_while_it_takes_a_submission_up_is_asked_once():
-    stage = await slowly()
-    stage.app.sidecar(1).faults.delay = 1.0
-    async with stage.managed():
-        job = await stage.backup("nightly")
-        with anyio.fail_after(60):
-            while len(asked(stage)) < 2:  # noqa: ASYNC110 - nobody tells
-                await anyio.sleep(0.05)
-        stage.app.sidecar(1).faults.delay = 0.0
-        await stage.app.restart(stage.kube, 1)
-        await assert_once(stage, job, "a2")

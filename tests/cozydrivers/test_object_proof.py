@@ -8,12 +8,14 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cozydrivers.backups import archive_of, followed, with_backups
 from tests.cozydrivers.checks import assert_one_sentence, assert_refused, patched, reason_of, staged
 from tests.cozydrivers.stage import CLASS, TENANT, condition
 
 from chbackup import Archive
 from cozydrivers.api.backups import BackupClass
 from cozydrivers.api.core import Pod, Secret
+from cozydrivers.controllers.audits import FIRST, SPREAD
 from cozydrivers.drivers.clickhouse.coordinates import Storage, Unknown, secrets_of, storage_of
 from cozydrivers.drivers.clickhouse.stored import Found, judge, read_table
 from cozydrivers.testing.objects import ACCESS_KEY, SECRET_KEY
@@ -35,9 +37,10 @@ def verified(thing):
 async def damaged(stage, name, damage):
     """Do damage to shard 1's archive at the moment when its upload has ended, before anybody has looked."""
     job = await stage.backup(name)
-    while not (made := [archive for name, archive in stage.app.sidecar(1).remote.items() if "s1of2" in name]):
+    sidecar = stage.app.sidecar(1)
+    while not (made := [archive for name, archive in sidecar.remote.items() if "s1of2" in name]):  # noqa: ASYNC110
         await anyio.sleep(0.001)
-    while not stage.app.sidecar(1).remote[made[0].name].good:  # noqa: ASYNC110
+    while not sidecar.remote[made[0].name].good:  # noqa: ASYNC110
         await anyio.sleep(0.001)
     damage(made[0])
     return await stage.end_of(job)
@@ -153,6 +156,19 @@ class TestBackup:
             job = await stage.end_of(await stage.backup("nightly"))
         assert verified(job) == ("False", "ListEvidence")
         assert_one_sentence(condition(job, "Verified").message, "S3_SECRET_KEY")
+
+    async def test_the_daily_look_finds_what_has_become_hollow(self):
+        stage = await with_backups("older", "nightly")
+        lose_a_part(stage.app.sidecar(1).remote[await archive_of(stage, "nightly", 1)])
+        async with followed(stage) as controller:
+            await anyio.sleep(FIRST + SPREAD + 60)
+            assert not controller.audits_failed
+        told = condition(await stage.made("nightly"), "Ready")
+        assert (told.status, told.reason) == ("False", "ArchiveBroken")
+        assert_one_sentence(told.message, "under shadow/")
+        lists = [what for verb, what in stage.network.objects.requests[-4:] if verb == "list"]
+        assert len(set(lists)) == 4
+        assert "Ready" not in {told.type for told in (await stage.made("older")).status.conditions}
 
 
 # What the objects of an archive say, without anything around them

@@ -1,17 +1,18 @@
 """Auditing: whether the archives that Backups record are still in the store, good, and their chains whole.
 
 One list per storage path serves all Backups of an application; a shard whose archives it lacks is asked itself. What is
-not listed is missing only when the object store itself denies it.
+not listed is missing only when the object store itself denies it. Where the store can be asked, a list of each archive's
+objects shows whether it is hollow.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chbackup import Archive, ChbackupError, Client
 from chbackup.evidence import bases, chain_problems
 from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.base import AuditRun, Finding
-from cozydrivers.drivers.clickhouse import record
+from cozydrivers.drivers.clickhouse import objects, record
 from cozydrivers.drivers.clickhouse.access import Missing
 from cozydrivers.drivers.clickhouse.look import Eyes, denies
 from cozydrivers.drivers.clickhouse.places import Place
@@ -26,10 +27,14 @@ _WORST_FIRST = ("ArchiveMissing", "ArchiveBroken", "ChainBroken", "")
 
 @dataclass(frozen=True)
 class Listing:
-    """What the sidecar of a shard lists; `denied` are archives of which its store has none."""
+    """What the sidecar of a shard lists; `denied` are archives of which its store has none.
+
+    `hollow` is what the store's own objects say against archives that are listed as good.
+    """
 
     remote: Sequence[Archive] = ()
     denied: Collection[str] = ()
+    hollow: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 # Decide. Pure and total
@@ -56,6 +61,8 @@ def _judge(entry: Recorded, listing: Listing | None) -> Finding | None:
     if copy.required == entry.required and copy.data_size != entry.data_size:
         held = f"{name} holds {copy.data_size} bytes of data, recorded are {entry.data_size}"
         return Finding("ArchiveBroken", held)
+    if name in listing.hollow:
+        return Finding("ArchiveBroken", f"{name}: {'; '.join(listing.hollow[name])}")
     return _judge_chain(name, listing)
 
 
@@ -117,7 +124,8 @@ async def _observe(eyes: Eyes, wanted: Mapping[int, Collection[str]]) -> dict[in
             remote = lists.get(place.storage)
             if remote is None or _unlisted(remote, names):
                 remote = await client.list_remote()
-            found[shard] = await _listing(client, remote, names)
+            good = [archive for archive in remote if archive.name in names and not archive.broken]
+            found[shard] = await _listing(client, remote, names, await objects.hollow(eyes, place, good))
         except (ChbackupError, Missing):
             continue
         if place.storage:
@@ -125,6 +133,8 @@ async def _observe(eyes: Eyes, wanted: Mapping[int, Collection[str]]) -> dict[in
     return found
 
 
-async def _listing(client: Client, remote: Sequence[Archive], names: Collection[str]) -> Listing:
+async def _listing(
+    client: Client, remote: Sequence[Archive], names: Collection[str], hollow: Mapping[str, Sequence[str]]
+) -> Listing:
     denied = [name for name in sorted(_unlisted(remote, names)) if await denies(client, name)]
-    return Listing(remote, denied)
+    return Listing(remote, denied, hollow)

@@ -4,6 +4,8 @@ One list per archive, and with `tables` one object per table. What keeps the sto
 archive's: it is said.
 """
 
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import anyio
@@ -17,7 +19,7 @@ from cozydrivers.drivers.clickhouse.coordinates import Storage, Unknown, secrets
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
 from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.stored import Found, Stored, TableFile
-from cozydrivers.errors import Forbidden, NotFound
+from cozydrivers.errors import Forbidden, InvalidInput, NotFound
 
 TIMEOUT = 60.0
 """Seconds for all that is read of one archive."""
@@ -35,37 +37,61 @@ async def seen(eyes: Eyes, archive: str, sight: Sight) -> Sight:
 
 
 async def problems(eyes: Eyes, place: Place, archive: Archive) -> list[str] | None:
-    """What the object store says against an archive that a sidecar lists; None where it can't be asked."""
+    """What the object store says against an archive that a sidecar lists; None where it can't be asked.
+
+    Raises InvalidInput for an unknown parameter of the class.
+    """
     found = await look(eyes, place, archive)
     return None if found.unread else list(found.problems)
 
 
-async def look(eyes: Eyes, place: Place, archive: Archive, *, tables: bool = True) -> Stored:
-    """What the object store shows of an archive that a sidecar lists. Raises InvalidInput for an unknown parameter."""
-    wish = stored.wanted(eyes.run)
-    asked = wish == stored.OBJECTS
-    if wish == stored.LIST:
-        return Stored(unread=f"parameters.{stored.PARAMETER} of the class is {stored.LIST}")
-    unread = stored.unreadable(archive)
-    if unread:
-        return Stored(unread=unread, asked=asked)
+async def look(eyes: Eyes, place: Place, archive: Archive) -> Stored:
+    """What the object store shows of an archive that a sidecar lists. Raises InvalidInput as above."""
+    asked = stored.wanted(eyes.run) == stored.OBJECTS
     try:
         with anyio.fail_after(TIMEOUT):
-            storage = await _storage(eyes.run, place)
-            if isinstance(storage, Unknown):
-                return Stored(unread=storage.why, asked=asked)
-            return await _look(eyes, storage, archive, tables=tables, asked=asked)
+            async with _opened(eyes, place) as (store, storage):
+                return Stored(await _against(store, storage, archive), asked=asked)
     except TimeoutError:
         return Stored(unread=f"the object store did not show them in {TIMEOUT:g} s", asked=asked)
-    except (StoreError, Forbidden, NotFound) as error:
+    except StoreError as error:
         return Stored(unread=str(error), asked=asked)
+
+
+async def hollow(eyes: Eyes, place: Place, archives: Iterable[Archive]) -> dict[str, list[str]]:
+    """Problems of those archives whose sizes in the store are wrong: one list for each, tables are not read.
+
+    What can't be told now, or not in the time for it, is left out.
+    """
+    found: dict[str, list[str]] = {}
+    with suppress(StoreError, InvalidInput), anyio.move_on_after(TIMEOUT):
+        async with _opened(eyes, place) as (store, storage):
+            for archive in archives:
+                with suppress(StoreError):
+                    found[archive.name] = await _against(store, storage, archive, tables=False)
+    return {name: against for name, against in found.items() if against}
+
+
+@asynccontextmanager
+async def _opened(eyes: Eyes, place: Place) -> AsyncIterator[tuple[ObjectStore, Storage]]:
+    """The store of a sidecar. Raises StoreError where that is not to be asked, or not known."""
+    if stored.wanted(eyes.run) == stored.LIST:
+        raise StoreError(f"parameters.{stored.PARAMETER} of the class is {stored.LIST}")
+    storage = await _storage(eyes.run, place)
+    if isinstance(storage, Unknown):
+        raise StoreError(storage.why)
+    async with eyes.access.objects(storage.coordinates) as store:
+        yield store, storage
 
 
 async def _storage(run: Run, place: Place) -> Storage | Unknown:
     if not place.pod_uid:
-        return Unknown(f"Pod {place.pod} is not known")
-    pod = await run.reader.get(Pod, place.pod, run.namespace)
-    secrets = [await _secret(run, name) for name in secrets_of(pod)]
+        return Unknown(f"there is no Pod {place.pod} to tell where it is")
+    try:
+        pod = await run.reader.get(Pod, place.pod, run.namespace)
+        secrets = [await _secret(run, name) for name in secrets_of(pod)]
+    except (Forbidden, NotFound) as error:
+        return Unknown(str(error))
     return storage_of(pod, {secret.metadata.name: secret for secret in secrets if secret})
 
 
@@ -76,17 +102,16 @@ async def _secret(run: Run, name: str) -> Secret | None:
         return None
 
 
-async def _look(eyes: Eyes, storage: Storage, archive: Archive, *, tables: bool, asked: bool) -> Stored:
+async def _against(store: ObjectStore, storage: Storage, archive: Archive, *, tables: bool = True) -> list[str]:
+    """What an archive's objects say against it. Raises StoreError where they can't be told, or say nothing."""
+    unreadable = stored.unreadable(archive)
+    if unreadable:
+        raise StoreError(unreadable)
     prefix = storage.prefix(archive.name)
-    async with eyes.access.objects(storage.coordinates) as store:
-        found = stored.found_under(prefix, await store.list(prefix))
-        if stored.MANIFEST not in found.sizes:
-            return Stored(
-                unread=f"the object store has no {prefix}{stored.MANIFEST}, which the sidecar lists", asked=asked
-            )
-        if tables:
-            found = await _with_tables(store, prefix, found)
-    return Stored(stored.judge(archive, found), asked=asked)
+    found = stored.found_under(prefix, await store.list(prefix))
+    if stored.MANIFEST not in found.sizes:  # then it is another store than the sidecar's
+        raise StoreError(f"the object store has no {prefix}{stored.MANIFEST}, which the sidecar lists")
+    return stored.judge(archive, await _with_tables(store, prefix, found) if tables else found)
 
 
 async def _with_tables(store: ObjectStore, prefix: str, found: Found) -> Found:

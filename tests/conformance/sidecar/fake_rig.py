@@ -8,6 +8,8 @@ from typing import Any, Literal
 from tests.conformance.sidecar.rig import Receiver, Rig, clients
 
 from chbackup.testing import FakeSidecar, FakeStorage
+from cozydrivers.clients.objects import Coordinates, ObjectStore
+from cozydrivers.testing.objects import ACCESS_KEY, SECRET_KEY, FakeObjects
 
 PATH = "conformance"
 
@@ -32,6 +34,7 @@ class FakeRig(Rig):
 
     def __init__(self, version: str, storage: FakeStorage) -> None:
         self.version = version
+        self.path = PATH
         self.number = tuple(int(part) for part in version.removesuffix("-dev").split("."))
         self.fake = FakeSidecar(username="backup", password="secret", version=version, storage=storage, path=PATH)
 
@@ -88,6 +91,10 @@ class FakeRig(Rig):
     async def objects(self, name: str) -> dict[str, int]:
         prefix = f"{PATH}/{name}/"
         return {key.removeprefix(prefix): size for key, size in self.fake.storage.objects(prefix).items()}
+
+    def store(self) -> contextlib.AbstractAsyncContextManager[ObjectStore]:
+        there = Coordinates("backups", ACCESS_KEY, SECRET_KEY, endpoint="http://s3.invalid")
+        return FakeObjects(self.fake.storage).open(there)
 
     async def remove_object(self, name: str, key: str) -> None:
         self.fake.remote[name].remove_object(key)

@@ -17,6 +17,10 @@ from tests.real.processes import free_ports
 from tests.real.sidecar import Binary
 
 from chbackup.testing._serve import serving
+from cozydrivers.api.core import Pod
+from cozydrivers.clients.objects import ObjectStore, open_store
+from cozydrivers.drivers.clickhouse.coordinates import Storage, storage_of
+from cozydrivers.drivers.clickhouse.places import PORT_NAME
 
 PATHS = itertools.count(1)
 SLOW = {"UPLOAD_CONCURRENCY": "1", "DOWNLOAD_CONCURRENCY": "1", "S3_CONCURRENCY": "1"}
@@ -37,6 +41,7 @@ class RealRig(Rig):
 
     def __init__(self, sidecar: RealSidecar) -> None:
         self.sidecar, self.clickhouse, self.s3 = sidecar, sidecar.clickhouse, sidecar.s3
+        self.path = sidecar.path
         self.number = _number(sidecar.binary.version)
 
     async def create_table(self, table: str, rows: int, *, engine: str = "MergeTree", partitions: int = 0) -> None:
@@ -111,6 +116,14 @@ class RealRig(Rig):
     async def objects(self, name: str) -> dict[str, int]:
         prefix = f"{self.sidecar.path}/{name}/"
         return {key.removeprefix(prefix): size for key, size in (await self.s3.objects(prefix)).items()}
+
+    def store(self) -> contextlib.AbstractAsyncContextManager[ObjectStore]:
+        env = [{"name": name, "value": value} for name, value in self.sidecar.environment().items()]
+        sidecar = {"name": "sidecar", "env": env, "ports": [{"name": PORT_NAME, "containerPort": self.sidecar.port}]}
+        storage = storage_of(Pod.model_validate({"metadata": {"name": "p"}, "spec": {"containers": [sidecar]}}), {})
+        assert isinstance(storage, Storage), storage
+        assert storage.path == self.path
+        return open_store(storage.coordinates)
 
     async def remove_object(self, name: str, key: str) -> None:
         await self.s3.delete(f"{self.sidecar.path}/{name}/{key}")

@@ -9,6 +9,8 @@ from typing import Any
 import anyio
 import httpx
 
+from cozydrivers.clients.objects import ObjectStore
+
 IN_PROGRESS = "in progress"
 
 
@@ -33,6 +35,7 @@ class Rig(ABC):
     """A sidecar, its ClickHouse and its object store. `http` has the credentials, `anonymous` has none."""
 
     number: tuple[int, ...]
+    path: str
     http: httpx.AsyncClient
     anonymous: httpx.AsyncClient
 
@@ -91,6 +94,10 @@ class Rig(ABC):
     @abstractmethod
     async def objects(self, name: str) -> dict[str, int]:
         """Return the objects of a remote archive: keys below its name, and sizes."""
+
+    @abstractmethod
+    def store(self) -> contextlib.AbstractAsyncContextManager[ObjectStore]:
+        """Open the object store with the coordinates that the sidecar's environment holds, as a driver does."""
 
     @abstractmethod
     async def remove_object(self, name: str, key: str) -> None:

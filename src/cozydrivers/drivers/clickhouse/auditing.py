@@ -1,8 +1,8 @@
 """Auditing: whether the archives that Backups record are still in the store, good, and their chains whole.
 
 One list per storage path serves all Backups of an application; a shard whose archives it lacks is asked itself. What is
-not listed is missing only when the object store itself denies it. Where the store can be asked, a list of each archive's
-objects shows whether it is hollow.
+not listed is missing only when the object store itself denies it. Where the store can be asked, each archive's
+objects are listed and show whether it is hollow.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

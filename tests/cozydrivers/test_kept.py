@@ -199,7 +199,7 @@ conditions = st.builds(
     Condition,
     type=st.sampled_from(["Verified", "TargetChecked"]),
     status=st.sampled_from(["True", "False", "Unknown"]),
-    reason=st.sampled_from(["InProgress", "Refused", "SizesProven"]),
+    reason=st.sampled_from(["InProgress", "Refused", "ObjectsProven"]),
     message=st.text(max_size=10),
     last_transition_time=times.map(lambda at: at.replace(microsecond=0)),
 )

@@ -179,5 +179,5 @@ async def opened(
 
 def _pod(shard: Shard) -> Manifest:
     environment = shard.sidecar.environment()
-    storage = {name: environment[name] for name in ("S3_ENDPOINT", "S3_BUCKET", "S3_PATH")}
+    storage = {name: value for name, value in environment.items() if name.startswith(("S3_", "REMOTE_"))}
     return objects.pod(shard.clickhouse.shard, shard.clickhouse.replica, storage)

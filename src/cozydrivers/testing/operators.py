@@ -182,6 +182,7 @@ class Installation:
     def _statuses(self, shard: int, replica: int) -> list[dict[str, Any]]:
         restarts = self._restarts.get((shard, replica), 0)
         return [{"name": "clickhouse-backup", "ready": True, "restartCount": restarts, "image": "", "imageID": ""}]
+
     @property
     def _s3_secret(self) -> str:
         return f"clickhouse-{self.name}-backup-s3"

@@ -154,9 +154,14 @@ def plan(
 
     backups, others = weigh(RECORDED, ("good",)), weigh(("orphan",), ("good", "orphan"))
     recorded = [one for one in backups.decisions if roles[one.archive.name].kind in RECORDED]
-    rest = [one for one in others.decisions if roles[one.archive.name].kind not in RECORDED]
+    rest = [_told(one, roles) for one in others.decisions if roles[one.archive.name].kind not in RECORDED]
     decisions = sorted((*rest, *recorded), key=lambda decision: not decision.delete)
     return PurgePlan(tuple(decisions), {**backups.refused, **others.refused})
+
+
+def _told(decision: Decision, roles: Mapping[str, _Role]) -> Decision:
+    """Of what is not ours it is said that it is not ours, whatever rule would keep it."""
+    return replace(decision, reason=NOT_OURS) if roles[decision.archive.name].kind == "foreign" else decision
 
 
 def _roles(

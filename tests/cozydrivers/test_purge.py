@@ -90,6 +90,13 @@ async def nothing_goes(stage: Stage, *words: str, **options: Any) -> None:
     assert all(word in told for word in words), told
 
 
+def references(backup: Backup) -> dict[str, Any]:
+    return {
+        "applicationRef": backup.spec.application_ref.written(),
+        "strategyRef": backup.spec.strategy_ref.written(),
+    }
+
+
 @pytest.fixture
 def audited(caplog):
     caplog.set_level(logging.INFO, LOGGER)
@@ -225,13 +232,16 @@ async def test_what_a_restore_is_to_restore_stays():
     assert len((await purged(stage))[0]) == 2
 
 
-@pytest.mark.parametrize(
-    ("fault", "word"),
-    [
-        (lambda stage: setattr(stage.app.sidecar(1).faults, "refuse", True), "127.20.0.3"),
-        (lambda stage: [setattr(each.faults, "s3", "refused") for each in stage.app.sidecars.values()], "empty"),
-    ],
-)
+def silent(stage):
+    stage.app.sidecar(1).faults.refuse = True
+
+
+def outage(stage):
+    for sidecar in stage.app.sidecars.values():
+        sidecar.faults.s3 = "refused"
+
+
+@pytest.mark.parametrize(("fault", "word"), [(silent, "127.20.0.3"), (outage, "empty")])
 async def test_what_can_not_be_asked_is_refused(fault, word):
     """I4: an empty list may be an outage."""
     stage = await daily("one", "two")
@@ -279,9 +289,8 @@ async def test_a_backup_that_was_made_anew_under_its_name_is_not_deleted():
     made = await stage.made("one")
     async with planned(stage, both=False, delete_backups=True) as purge:
         await delete(stage, "one")
-        body = {"metadata": {"name": "one"}, "spec": {"applicationRef": {"kind": "ClickHouse", "name": APP}}}
-        body["spec"] |= {"strategyRef": made.spec.strategy_ref.written(), "takenAt": "2026-11-23T00:00:00Z"}
-        await stage.kube.create(Backup, body, TENANT)
+        spec = {**references(made), "takenAt": "2026-11-23T00:00:00Z"}
+        await stage.kube.create(Backup, {"metadata": {"name": "one"}, "spec": spec}, TENANT)
         results = [result async for result in purge.run]
     assert {result.outcome for result in results} == {"kept"}
     assert await exists(stage, "one")
@@ -332,8 +341,7 @@ async def test_who_shares_a_path_is_asked_and_its_archives_stay():
 async def test_a_backup_elsewhere_that_names_the_archives_keeps_them():
     stage, _ = await sharing()
     one = await stage.made("one")
-    spec = {"applicationRef": one.spec.application_ref.written(), "strategyRef": one.spec.strategy_ref.written()}
-    spec |= {"driverMetadata": one.spec.driver_metadata, "takenAt": "2026-11-23T00:00:00Z"}
+    spec = {**references(one), "driverMetadata": one.spec.driver_metadata, "takenAt": "2026-11-23T00:00:00Z"}
     await stage.kube.create(Backup, {"metadata": {"name": "copy"}, "spec": spec}, "tenant-b")
     await nothing_goes(stage, "Backup tenant-b/copy")
 

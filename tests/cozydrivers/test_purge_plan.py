@@ -53,7 +53,7 @@ def decided(archives, *claims, rules=ALL, **known):
     """The reasons by set, those to delete apart."""
     knows = Known((SHOP,), claims, **known)
     made = plan({"s3": archives}, knows, rules, NOW)
-    reasons = {True: {}, False: {}}
+    reasons: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for row in rows(made, knows):
         reasons[row.delete][row.set] = row.reason
     return reasons[True], reasons[False]
@@ -152,7 +152,7 @@ def worlds(draw):
     """
     numbers = range(draw(st.integers(1, 6)))
     archives, claims = [archive(foreign, days=9) for foreign in draw(st.sets(st.sampled_from(FOREIGN)))], []
-    bases = [None]
+    bases: list[tuple[int, int] | None] = [None]
     for number in reversed(numbers):
         base, how = draw(st.sampled_from(bases)), draw(st.sampled_from(["whole", "whole", "half", "broken", "absent"]))
         made = whole(number, number, base=base)
@@ -177,7 +177,7 @@ def test_whatever_there_is_nothing_goes_that_must_stay(world):
     order = [decision.archive.name for decision in made.delete]
     gone, listed = set(order), {each.name: each for each in lists["s3"]}
     assert not (gone and made.refused)
-    sets_gone = {parse_archive_name(each).set_name for each in gone}
+    sets_gone = {set_of(each) for each in gone}
     holders = known.holders()
     # what is ours, in whole sets, and only what was asked for
     assert all(each.startswith(SHOP.series) and each not in FOREIGN for each in gone)

@@ -81,6 +81,14 @@ class RedisDriver:
     async def audit(self, run: base.AuditRun) -> Mapping[str, base.Finding]:
         return {}
 
+    async def recoverability(self, run: base.Inspection) -> base.Recoverability:
+        named = [(backup, backup.spec.driver_metadata.get(SNAPSHOT, "")) for backup in run.backups]
+        good = [base.GoodSet(each.metadata.name, name, run.now) for each, name in named if name in self.engine]
+        return base.Recoverability(good=good)
+
+    async def importable(self, run: base.Inspection) -> base.Importable:
+        return base.Importable()  # a snapshot's name does not tell enough
+
     def _step(self, run: base.Run, done: base.Succeeded) -> base.Outcome:
         name, now = name_of(run), anyio.current_time()
         left = self.engine[name] - now if name in self.engine else None

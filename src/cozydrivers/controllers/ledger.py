@@ -18,6 +18,8 @@ CLASS = PREFIX + "backup-class"
 EXECUTION = PREFIX + "execution"
 TIMEOUT = PREFIX + "timeout"
 PAUSE = PREFIX + "pause"
+FORMER = PREFIX + "former-namespaces"
+"""On a Namespace, which no tenant may change: of which namespaces that are gone it may restore archives."""
 
 ABSENT_LIMIT = timedelta(minutes=30)
 BUSY_LIMIT = timedelta(hours=24)

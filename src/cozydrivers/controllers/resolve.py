@@ -11,7 +11,7 @@ from cozydrivers.api.backups import Backup, BackupClass, ClassStrategy
 from cozydrivers.api.base import KubeObject, TypedReference
 from cozydrivers.api.core import Namespace
 from cozydrivers.controllers.deletion import RETAIN, policy_of
-from cozydrivers.controllers.ledger import CLASS, EXECUTION, TIMEOUT
+from cozydrivers.controllers.ledger import CLASS, EXECUTION, FORMER, TIMEOUT
 from cozydrivers.controllers.status import created
 from cozydrivers.drivers.base import Driver, Reader
 from cozydrivers.errors import InvalidInput, NotFound, TemplateError
@@ -59,6 +59,7 @@ class Target:
     execution: str = "sidecar"
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     render: Render = field(default=lambda more: {}, repr=False)
+    former_namespaces: Sequence[str] = ()
 
 
 def driver_for_application(drivers: Sequence[Driver], reference: TypedReference) -> Driver:
@@ -160,6 +161,7 @@ async def _target(
         "Mode": mode,
     }
     execution = _execution(strategy)
+    home = await reader.get(Namespace, namespace)
     return Target(
         driver=driver,
         application=application,
@@ -168,7 +170,8 @@ async def _target(
         execution=execution,
         parameters=parameters,
         render=partial(_render, strategy, context),
-        namespace_uid=(await reader.get(Namespace, namespace)).metadata.uid,
+        namespace_uid=home.metadata.uid,
+        former_namespaces=former_namespaces(home),
         cluster_uid=(await reader.get(Namespace, "kube-system")).metadata.uid,
         timeout=_timeout(strategy, driver.timeout),
         class_name=class_name,
@@ -231,6 +234,12 @@ def seconds(text: str) -> float:
     return total
 
 
+def former_namespaces(namespace: Namespace) -> tuple[str, ...]:
+    """Of which namespaces that are gone this one may restore archives: 6 hex digits of the UID of each."""
+    said = namespace.metadata.annotations.get(FORMER, "")
+    return tuple(part for part in re.split(r"[\s,]+", said) if re.fullmatch("[0-9a-f]{6}", part))
+
+
 def stand_in(driver: Driver, reference: TypedReference, namespace: str) -> KubeObject:
     """An application that is gone, as far as cleaning up needs it: its name."""
     return driver.application.decode({"metadata": {"name": reference.name, "namespace": namespace}})
@@ -266,5 +275,6 @@ def situation(target: Target, about: KubeObject, kube: KubeClient, reader: Reade
         "timeout": target.timeout,
         "execution": target.execution,
         "parameters": target.parameters,
+        "former_namespaces": target.former_namespaces,
         "render": target.render,
     }

@@ -8,7 +8,7 @@ finalizer in one conditional patch, and calls again with what that patch answere
 sends. A call without `fresh` never sends what its checkpoint says is being sent: it looks for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -144,10 +144,11 @@ class Run:
     """One job's situation. `now` is the wall clock; `fresh` says that the checkpoint was saved as an intent just now.
 
     `strategy` is the strategy's spec, rendered; `parameters` are the class's for it. `cluster_uid` is the UID of the
-    namespace kube-system. `execution` is `sidecar` or `pod`; in the latter case the driver renders, with more in reach
-    of the templates, by `render`, which raises InvalidInput. `timeout` is the patience with the engine, in seconds.
-    `audit` writes a line of the audit log, before an archive of so many bytes is deleted and after; what it raises
-    keeps the archive.
+    namespace kube-system. `former_namespaces` are the first 6 hex digits of the UIDs of namespaces that are gone and that
+    this one goes on with: what was made there may be restored here. `execution` is `sidecar` or `pod`; in the latter case
+    the driver renders, with more in reach of the templates, by `render`, which raises InvalidInput. `timeout` is the
+    patience with the engine, in seconds. `audit` writes a line of the audit log, before an archive of so many bytes is
+    deleted and after; what it raises keeps the archive.
     """
 
     kube: KubeClient = field(repr=False)
@@ -164,6 +165,7 @@ class Run:
     checkpoint: Checkpoint | None = None
     fresh: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    former_namespaces: Collection[str] = ()
     audit: Callable[[AuditOutcome, str, int], None] = field(default=no_audit, repr=False)
     execution: str = "sidecar"
     timeout: float = 3600.0
@@ -215,6 +217,95 @@ class Finding:
 
     reason: Literal["", "ArchiveMissing", "ArchiveBroken", "ChainBroken"] = ""
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection(Run):
+    """A look at what an application can be restored from: `name`, `uid` and `created` are the application's.
+
+    `backups` are its Backups, `busy` the UIDs of its jobs that are not over: what those make is nobody's leftover.
+    """
+
+    backups: Sequence[Backup] = ()
+    busy: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class GoodSet:
+    """A backup that a RestoreJob can name and that is in the store, whole; `size` is in bytes.
+
+    `chain` is how many sets must be there for it, itself included: 1 for a full one.
+    """
+
+    backup: str
+    name: str
+    taken_at: datetime
+    size: int = 0
+    chain: int = 1
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something in the engine that can't be restored from as it is, or that nobody asks for; `size` is in bytes."""
+
+    name: str
+    reason: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Recoverability:
+    """What an application can be restored from, as far as the engine shows it. What could not be read is in `problems`.
+
+    `good` are the newest first. `broken` and `suspicious` are Backups that are not among them, `orphans` sets that no
+    Backup names, `safety_copies` what a restore has kept of the data that it replaced, `debris` what is left of runs.
+    `lost_now` says in sentences what would be lost if the data went this moment.
+    """
+
+    good: Sequence[GoodSet] = ()
+    broken: Sequence[Leftover] = ()
+    suspicious: Sequence[Leftover] = ()
+    orphans: Sequence[Leftover] = ()
+    safety_copies: Sequence[Leftover] = ()
+    debris: Sequence[Leftover] = ()
+    problems: Sequence[str] = ()
+    lost_now: Sequence[str] = ()
+
+    @property
+    def last(self) -> GoodSet | None:
+        """The newest good set, None where there is none."""
+        return self.good[0] if self.good else None
+
+    @property
+    def window(self) -> tuple[datetime, datetime] | None:
+        """When the oldest and the newest good set were taken."""
+        return (self.good[-1].taken_at, self.good[0].taken_at) if self.good else None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there is a good set, nothing is broken, and all could be read."""
+        return bool(self.good) and not self.broken and not self.problems
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A set in the store: `artifact` is what a Backup of it would say, None where `reason` says why there can be none.
+
+    `origin` is what the engine's names say of the namespace that it was made in, empty where that is this one.
+    """
+
+    name: str
+    artifact: Artifact | None = None
+    reason: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Importable:
+    """What is in the store of an application, newest first; `problems` are what could not be read."""
+
+    sets: Sequence[Candidate] = ()
+    problems: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -287,3 +378,9 @@ class Driver(Protocol):
 
     async def audit(self, run: AuditRun) -> Mapping[str, Finding]:
         """Look each Backup up in the engine, by its UID. One that can't be looked up now is left out."""
+
+    async def recoverability(self, run: Inspection) -> Recoverability:
+        """Look what the application can be restored from. Reads only, and asks nothing that hinders what runs."""
+
+    async def importable(self, run: Inspection) -> Importable:
+        """Look in the store for sets of which Backups can be rebuilt, from what it shows alone. Reads only."""

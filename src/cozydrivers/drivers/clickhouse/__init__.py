@@ -19,16 +19,30 @@ from cozydrivers.drivers.base import (
     DeleteRun,
     Failed,
     Finding,
+    Importable,
+    Inspection,
     Outcome,
     Patience,
     Record,
+    Recoverability,
     RestoreRun,
     Run,
     Running,
     Watch,
 )
 from cozydrivers.drivers.callbacks import Callbacks
-from cozydrivers.drivers.clickhouse import auditing, backing_up, cleanup, deleting, pod, pod_state, record, restoring
+from cozydrivers.drivers.clickhouse import (
+    auditing,
+    backing_up,
+    cleanup,
+    deleting,
+    importing,
+    pod,
+    pod_state,
+    record,
+    recoverability,
+    restoring,
+)
 from cozydrivers.drivers.clickhouse.access import Access, Connect, Missing
 from cozydrivers.drivers.clickhouse.look import Eyes, open_eyes
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, application_of
@@ -41,6 +55,7 @@ STEP_TIMEOUT = 120.0
 """Seconds that one step may take, all sidecars side by side."""
 AUDIT_TIMEOUT = 600.0
 """Seconds that the look at all Backups of an application may take."""
+TOO_LONG = "the look at all sidecars took too long"
 
 
 class ClickHouseDriver:
@@ -103,6 +118,22 @@ class ClickHouseDriver:
                 return await auditing.audit(await open_eyes(run, self._access), run)
         except (Missing, TimeoutError):
             return {}
+
+    async def recoverability(self, run: Inspection) -> Recoverability:
+        """Look what the application can be restored from; what could not be read is among the problems."""
+        try:
+            with anyio.fail_after(AUDIT_TIMEOUT):
+                return await recoverability.inspect(await open_eyes(run, self._access), run)
+        except (Missing, InvalidInput, TimeoutError) as trouble:
+            return Recoverability(problems=[str(trouble) or TOO_LONG])
+
+    async def importable(self, run: Inspection) -> Importable:
+        """Look for the sets of which Backups can be rebuilt."""
+        try:
+            with anyio.fail_after(AUDIT_TIMEOUT):
+                return await importing.find(await open_eyes(run, self._access), run)
+        except (Missing, InvalidInput, TimeoutError) as trouble:
+            return Importable(problems=[str(trouble) or TOO_LONG])
 
     async def _step(
         self,

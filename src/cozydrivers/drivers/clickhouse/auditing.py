@@ -81,7 +81,7 @@ def _is_passing(archive: Archive) -> bool:
     return any(words in (archive.broken or "") for words in _PASSING)
 
 
-def _unlisted(remote: Sequence[Archive], names: Iterable[str]) -> set[str]:
+def unlisted(remote: Sequence[Archive], names: Iterable[str]) -> set[str]:
     """Those among the archives and what they need that are not listed."""
     listed = {archive.name for archive in remote}
     return {needed for name in names for needed in (name, *bases(remote, name))} - listed
@@ -122,7 +122,7 @@ async def _observe(eyes: Eyes, wanted: Mapping[int, Collection[str]]) -> dict[in
         try:
             client = await eyes.client(place)
             remote = lists.get(place.storage)
-            if remote is None or _unlisted(remote, names):
+            if remote is None or unlisted(remote, names):
                 remote = await client.list_remote()
             good = [archive for archive in remote if archive.name in names and not archive.broken]
             found[shard] = await _listing(client, remote, names, await objects.hollow(eyes, place, good))
@@ -136,5 +136,5 @@ async def _observe(eyes: Eyes, wanted: Mapping[int, Collection[str]]) -> dict[in
 async def _listing(
     client: Client, remote: Sequence[Archive], names: Collection[str], hollow: Mapping[str, Sequence[str]]
 ) -> Listing:
-    denied = [name for name in sorted(_unlisted(remote, names)) if await denies(client, name)]
+    denied = [name for name in sorted(unlisted(remote, names)) if await denies(client, name)]
     return Listing(remote, denied, hollow)

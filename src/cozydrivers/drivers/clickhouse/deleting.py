@@ -6,7 +6,7 @@ again when its sidecar starts.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import anyio
@@ -153,7 +153,8 @@ def _next(entry: Recorded, look: Look) -> Step:
 
 async def step(eyes: Eyes, run: DeleteRun) -> Outcome:
     """One step of deleting the archives of a Backup."""
-    recorded = record.read(run.backup.spec.driver_metadata, run, run.application.metadata.name)
+    own = replace(run, former_namespaces=())  # what was made before this namespace is kept, whatever is recorded
+    recorded = record.read(run.backup.spec.driver_metadata, own, run.application.metadata.name)
     storages = sorted({place.storage for place in eyes.places} - {""})
     if elsewhere := _elsewhere(run, storages):
         return Failed("Refused", elsewhere)

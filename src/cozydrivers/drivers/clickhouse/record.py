@@ -22,6 +22,7 @@ PREFIX = "clickhouse.backup/"
 ARCHIVE = PREFIX + "archive."
 EXECUTION = PREFIX + "execution"
 STORAGE = PREFIX + "storage"
+IMPORTED = PREFIX + "imported"
 SCHEMA = 1
 _MOST_DIGITS = 18
 
@@ -254,14 +255,15 @@ def _check_names(archives: Sequence[tuple[int, str]], shards: int, run: Run, app
     sets = set()
     for shard, archive in archives:
         name = parse_archive_name(archive)
-        place = (shard, shards, hex_of(run.namespace_uid, 6))
-        if name is None or (name.shard, name.shards, name.namespace_hash) != place or not _is_of(name, application):
+        if name is None or (name.shard, name.shards) != (shard, shards) or not is_of(name, application):
             raise InvalidInput(f"{archive} is not an archive of ClickHouse {application}, shard {shard} of {shards}")
+        if name.namespace_hash not in (hex_of(run.namespace_uid, 6), *run.former_namespaces):
+            raise InvalidInput(f"{archive} is an archive of another namespace, {name.namespace_hash}")
         sets.add(name.set_name)
     if len(sets) > 1:
         raise InvalidInput("the Backup's archives are not of one set")
 
 
-def _is_of(name: ArchiveName, application: str) -> bool:
-    """Whether it is the application's; a long one is shortened in the name."""
+def is_of(name: ArchiveName, application: str) -> bool:
+    """Whether it is an archive of an application of that name; a long one is shortened in it."""
     return str(replace(name, app=application)) == str(name)

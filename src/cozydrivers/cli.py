@@ -18,7 +18,7 @@ import anyio
 import typer
 
 from chbackup import Client, InvalidInput
-from cozydrivers import _cli_purge
+from cozydrivers import _cli_import, _cli_purge, _cli_status
 from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
 from cozydrivers.errors import CozydriversError, LeadershipLost
@@ -177,6 +177,10 @@ async def _stop_on_signal(scope: anyio.CancelScope) -> None:
             _log.info("stopping")
             scope.cancel()
             return
+
+
+app.command("status")(_cli_status.status)
+app.command("import")(_cli_import.import_)
 
 
 @app.command()

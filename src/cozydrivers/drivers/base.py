@@ -144,11 +144,11 @@ class Run:
     """One job's situation. `now` is the wall clock; `fresh` says that the checkpoint was saved as an intent just now.
 
     `strategy` is the strategy's spec, rendered; `parameters` are the class's for it. `cluster_uid` is the UID of the
-    namespace kube-system. `former_namespaces` are the first 6 hex digits of the UIDs of namespaces that are gone and that
-    this one goes on with: what was made there may be restored here. `execution` is `sidecar` or `pod`; in the latter case
-    the driver renders, with more in reach of the templates, by `render`, which raises InvalidInput. `timeout` is the
-    patience with the engine, in seconds. `audit` writes a line of the audit log, before an archive of so many bytes is
-    deleted and after; what it raises keeps the archive.
+    namespace kube-system. `former_namespaces` are the first 6 hex digits of the UIDs of namespaces that are gone, whose
+    archives may be restored in this one. `execution` is `sidecar` or `pod`; in the latter case the driver renders, with
+    more in reach of the templates, by `render`, which raises InvalidInput. `timeout` is the patience with the engine,
+    in seconds. `audit` writes a line of the audit log, before an archive of so many bytes is deleted and after; what it
+    raises keeps the archive.
     """
 
     kube: KubeClient = field(repr=False)

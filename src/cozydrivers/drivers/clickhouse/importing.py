@@ -134,7 +134,7 @@ async def find(eyes: Eyes, run: Inspection) -> Importable:
     application = run.application.metadata.name
     stock = await _stock(eyes)
     sets = []
-    for found in find_sets(stock.remote, application=application):
+    for found in find_sets(stock.remote, application):
         reason = judge(found, stock, run)
         if reason:
             origin = "" if found.name.namespace_hash == hash_of(run.namespace_uid) else found.name.namespace_hash

@@ -23,7 +23,7 @@ from cozydrivers.drivers.clickhouse.engines import loses_rows
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight, denies
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of
 from cozydrivers.drivers.clickhouse.record import Recorded, tables_hash
-from cozydrivers.drivers.clickhouse.sets import find_sets, hash_of, merged
+from cozydrivers.drivers.clickhouse.sets import Found, find_sets, hash_of, merged
 from cozydrivers.errors import InvalidInput
 
 SAFETY_COPY = re.compile(r"before-[0-9a-f]{12}")
@@ -76,6 +76,7 @@ def decide(view: View, run: Inspection) -> Recoverability:
     whole = [each for each in known if (found := findings.get(each.name)) and not found.reason]
     odd = {each.name: why for each in known if (why := each.trouble or _odd(each.backup))}
     good = [_good(each, view.listings) for each in whole if each.name not in odd]
+    problems = [*_unread(view), *(_unknown(name) for name, found in sorted(findings.items()) if found is None)]
     return Recoverability(
         good=sorted(good, key=lambda each: (each.taken_at, each.backup), reverse=True),
         broken=[Leftover(name, found.message) for name, found in sorted(findings.items()) if found and found.reason],
@@ -83,7 +84,7 @@ def decide(view: View, run: Inspection) -> Recoverability:
         orphans=_orphans(view, run),
         safety_copies=_local(view, lambda name: "" if SAFETY_COPY.fullmatch(name) else None),
         debris=_debris(view, run),
-        problems=[*_unread(view), *(_unknown(name) for name, found in sorted(findings.items()) if found is None)],
+        problems=problems if good else [*problems, *_strange(view, run)],
     )
 
 
@@ -127,15 +128,29 @@ def _orphans(view: View, run: Inspection) -> list[Leftover]:
     """Sets of this application and namespace that no Backup names, and no job is making."""
     remote, named = view.remote, _named(view)
     needed = {base for archive in named for base in bases(remote, archive)}
-    found = find_sets(remote, application=run.application.metadata.name, namespace_hash=hash_of(run.namespace_uid))
     orphans = []
-    for each in found:
+    for each in _sets(view, run, own=True):
         archives = {listed.archive.name for listed in each.archives}
         if archives & named or each.name.uid in _busy(run):
             continue
         need = "required by a Backup's archives" if archives & needed else ""
         orphans.append(Leftover(each.name.set_name, each.gap or need or "whole, and no Backup names it", each.size))
     return orphans
+
+
+def _sets(view: View, run: Inspection, *, own: bool) -> list[Found]:
+    """The sets that this application can have made, or those of namespaces that it does not go on with."""
+    namespaces = {hash_of(run.namespace_uid), *run.former_namespaces}
+    every = find_sets(view.remote, run.application.metadata.name)
+    return [each for each in every if (each.name.namespace_hash in namespaces) == own]
+
+
+def _strange(view: View, run: Inspection) -> list[str]:
+    """A hint for the day when the cluster is gone: the sets of the old one are there."""
+    count = len(_sets(view, run, own=False))
+    return (
+        [f"{count} sets of another namespace are listed: `cozydrivers import` makes Backups of them"] if count else []
+    )
 
 
 def _debris(view: View, run: Inspection) -> list[Leftover]:

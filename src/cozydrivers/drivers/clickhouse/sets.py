@@ -36,12 +36,12 @@ class Found:
         return sum(each.archive.size for each in self.archives)
 
 
-def find_sets(archives: Sequence[Archive], *, application: str, namespace_hash: str = "") -> list[Found]:
-    """The sets of an application in a list, the newest first; of that namespace only where one is given."""
+def find_sets(archives: Sequence[Archive], application: str) -> list[Found]:
+    """The sets of an application in a list, of whatever namespace, the newest first."""
     sets: dict[str, list[Listed]] = {}
     for archive in archives:
         name = parse_archive_name(archive.name)
-        if name is None or not is_of(name, application) or namespace_hash not in ("", name.namespace_hash):
+        if name is None or not is_of(name, application):
             continue
         trouble = archive.broken or "; ".join(chain_problems(archives, archive.name))
         sets.setdefault(name.set_name, []).append(Listed(name, archive, trouble))

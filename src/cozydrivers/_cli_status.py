@@ -102,7 +102,8 @@ def _lines(each: ApplicationStatus) -> Iterable[str]:
     for good in found.good:
         when = f"{age((each.now - good.taken_at).total_seconds())} ago"
         chain = f", a chain of {good.chain}" if good.chain > 1 else ""
-        yield f"good: {good.backup}, {when}, {size(good.size)}{chain}"
+        doubt = "" if good.verified else ", never verified"
+        yield f"good: {good.backup}, {when}, {size(good.size)}{chain}{doubt}"
     named: tuple[tuple[str, Sequence[Leftover]], ...] = (
         ("broken", found.broken),
         ("suspicious", found.suspicious),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.cozydrivers.backups import archive_of, change, increment_on, with_backups
+from tests.cozydrivers.backups import archive_of, change, delete, increment_on, with_backups
 from tests.cozydrivers.checks import forget, staged, without, without_pod
 from tests.cozydrivers.stage import APP, TENANT
 from tests.cozydrivers.test_decisions import NOW, TABLES, name, run_of
@@ -45,8 +45,9 @@ async def test_the_newest_whole_backup_is_the_last_good_one():
     assert [each.backup for each in found.good] == ["second", "first"]
     made = await stage.made("second")
     assert found.last.taken_at == made.spec.taken_at
+    assert made.status.artifact is not None
     assert found.last.size == made.status.artifact.size_bytes
-    assert found.last.chain == 1
+    assert (found.last.chain, found.last.verified) == (1, True)
     assert found.window == ((await stage.made("first")).spec.taken_at, made.spec.taken_at)
     assert found.is_sound
     assert len(found.lost_now) == 1
@@ -84,6 +85,7 @@ async def test_the_length_of_a_chain_and_its_base():
         await client.list_remote()
     await increment_on(stage, base, archive)
     listed = stage.app.sidecar(0).remote[archive].metadata
+    assert listed is not None
     recorded = {"data-size.0": str(listed.data_size), "required.0": base}
     await change(stage, "second", recorded={f"clickhouse.backup/{key}": value for key, value in recorded.items()})
     assert [each.chain for each in (await look(stage)).good] == [2, 1]
@@ -124,7 +126,7 @@ async def test_an_application_without_a_backup_would_lose_everything():
 
 
 async def test_what_no_backup_names_is_an_orphan_or_debris():
-    stage = await with_backups("first", "second")
+    stage = await with_backups("first", "second", policy=None)
     archive = await archive_of(stage, "second")
     whole = (await archive_of(stage, "first")).rpartition("-a")[0]
     await without(Backup, "first", TENANT)(stage)
@@ -145,8 +147,15 @@ async def test_what_no_backup_names_is_an_orphan_or_debris():
     assert found.is_sound
 
 
-async def test_what_a_job_is_making_is_nobody_s_leftover():
+async def test_what_is_being_deleted_is_neither_good_nor_an_orphan():
     stage = await with_backups("nightly")
+    await delete(stage, "nightly")  # its finalizer holds it: no controller is there
+    found = await look(stage)
+    assert (found.good, found.orphans, found.broken, found.suspicious) == ([], [], [], [])
+
+
+async def test_what_a_job_is_making_is_nobody_s_leftover():
+    stage = await with_backups("nightly", policy=None)
     job = await stage.backup_job("nightly")
     await without(Backup, "nightly", TENANT)(stage)
     await stage.kube.merge_patch(BackupJob, job.metadata.name, {"status": {"phase": "Running"}}, TENANT, status=True)
@@ -213,7 +222,7 @@ def _names(remote: Any) -> set[str]:
     return {archive.name for archive in remote}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(views(), st.booleans())
 def test_what_is_not_seen_whole_is_never_good_and_what_is_not_denied_is_never_broken(view, busy):
     run = replace(run_of(Inspection), busy=[run_of(Inspection).uid] if busy else [])

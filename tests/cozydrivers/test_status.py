@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import anyio.to_thread
@@ -44,7 +45,7 @@ def test_a_line_shows_the_last_good_backup_and_what_is_wrong(capsys):
 
 def test_everything_is_told_of_what_was_asked_for_by_name(capsys):
     found = Recoverability(
-        good=[GOOD],
+        good=[GOOD, replace(GOOD, backup="first", chain=1, verified=False)],
         broken=[BAD],
         orphans=[Leftover("cozy-other", "whole", 1000)],
         problems=["shard 1 is away"],
@@ -53,6 +54,7 @@ def test_everything_is_told_of_what_was_asked_for_by_name(capsys):
     assert told(capsys, found, in_full=True)[3:] == [
         "ClickHouse tenant/shop",
         "  good: nightly, 1d2h ago, 2.0 MB, a chain of 3",
+        "  good: first, 1d2h ago, 2.0 MB, never verified",
         "  broken: older: its archive is not in the store",
         "  orphan: cozy-other (1.0 kB): whole",
         "  problem: shard 1 is away",

@@ -62,6 +62,7 @@ def _good(each: GoodSet) -> dict[str, Any]:
         "takenAt": _time(each.taken_at),
         "sizeBytes": each.size,
         "chain": each.chain,
+        "verified": each.verified,
     }
 
 

@@ -234,7 +234,8 @@ class Inspection(Run):
 class GoodSet:
     """A backup that a RestoreJob can name and that is in the store, whole; `size` is in bytes.
 
-    `chain` is how many sets must be there for it, itself included: 1 for a full one.
+    `chain` is how many sets must be there for it, itself included: 1 for a full one. `verified` is whether it was
+    proven when it was made.
     """
 
     backup: str
@@ -242,6 +243,7 @@ class GoodSet:
     taken_at: datetime
     size: int = 0
     chain: int = 1
+    verified: bool = True
 
 
 @dataclass(frozen=True)

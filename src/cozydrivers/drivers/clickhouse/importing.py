@@ -22,7 +22,7 @@ from cozydrivers.drivers.clickhouse.engines import replicated, schema_only
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem
 from cozydrivers.drivers.clickhouse.record import Recorded, Tables, is_of, tables_hash
-from cozydrivers.drivers.clickhouse.sets import Found, Listed, find_sets, hash_of, merged
+from cozydrivers.drivers.clickhouse.sets import Found, Listed, find_sets, hash_of, merged, named_by
 
 ELSEWHERE = "unknown"
 """The cluster of an imported set: nobody knows it, so no deletion policy ever takes its archives."""
@@ -43,7 +43,7 @@ class Stock:
 
 def judge(found: Found, stock: Stock, run: Inspection) -> str:
     """Why no Backup can be made of a set, before its tables are read; empty where nothing speaks against it."""
-    holders = record.claims(run.backups).holders
+    holders = named_by(run.backups)
     held = next((holders[each.archive.name] for each in found.archives if each.archive.name in holders), "")
     if held:
         return f"Backup {held} records it already"

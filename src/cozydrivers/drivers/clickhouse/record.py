@@ -255,10 +255,11 @@ def _check_names(archives: Sequence[tuple[int, str]], shards: int, run: Run, app
     sets = set()
     for shard, archive in archives:
         name = parse_archive_name(archive)
+        wrong = f"{archive} is not an archive of ClickHouse {application}, shard {shard} of {shards}"
         if name is None or (name.shard, name.shards) != (shard, shards) or not is_of(name, application):
-            raise InvalidInput(f"{archive} is not an archive of ClickHouse {application}, shard {shard} of {shards}")
+            raise InvalidInput(wrong)
         if name.namespace_hash not in (hex_of(run.namespace_uid, 6), *run.former_namespaces):
-            raise InvalidInput(f"{archive} is an archive of another namespace, {name.namespace_hash}")
+            raise InvalidInput(f"{wrong}, in this namespace, but of another one, {name.namespace_hash}")
         sets.add(name.set_name)
     if len(sets) > 1:
         raise InvalidInput("the Backup's archives are not of one set")

@@ -23,7 +23,7 @@ from cozydrivers.drivers.clickhouse.engines import loses_rows
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight, denies
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of
 from cozydrivers.drivers.clickhouse.record import Recorded, tables_hash
-from cozydrivers.drivers.clickhouse.sets import Found, find_sets, hash_of, merged
+from cozydrivers.drivers.clickhouse.sets import Found, find_sets, hash_of, merged, named_by
 from cozydrivers.errors import InvalidInput
 
 SAFETY_COPY = re.compile(r"before-[0-9a-f]{12}")
@@ -110,6 +110,7 @@ def _good(known: Known, listings: Mapping[int, Listing]) -> GoodSet:
         taken_at=backup.spec.taken_at or backup.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC),
         size=sum(sizes),
         chain=1 + max(len(bases(remote, archive)) for archive, remote in members),
+        verified=any((told.type, told.status) == ("Verified", "True") for told in backup.status.conditions),
     )
 
 
@@ -171,7 +172,7 @@ def _debris(view: View, run: Inspection) -> list[Leftover]:
 
 
 def _named(view: View) -> set[str]:
-    return set(record.claims(known.backup for known in view.known).holders)
+    return set(named_by(known.backup for known in view.known))
 
 
 def _busy(run: Inspection) -> set[str]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from chbackup import Archive, ArchiveName, parse_archive_name
 from chbackup.evidence import chain_problems
+from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.clickhouse.checkpoint import hex_of
-from cozydrivers.drivers.clickhouse.record import is_of
+from cozydrivers.drivers.clickhouse.record import ARCHIVE, is_of
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,16 @@ def merged(lists: Iterable[Sequence[Archive]]) -> list[Archive]:
         if known is None or (archive.broken and not known.broken):
             found[archive.name] = archive
     return list(found.values())
+
+
+def named_by(backups: Iterable[Backup]) -> dict[str, str]:
+    """The Backups by the archives that they record, read tolerantly; those that are being deleted as well."""
+    return {
+        archive: backup.metadata.name
+        for backup in backups
+        for key, archive in backup.spec.driver_metadata.items()
+        if key.startswith(ARCHIVE)
+    }
 
 
 def hash_of(namespace_uid: str) -> str:

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from chbackup import Client
 from cozydrivers._cli_common import (
     DONE,
     FAILED,
@@ -16,6 +14,7 @@ from cozydrivers._cli_common import (
     Output,
     OutputOption,
     carry_out,
+    connect,
     says_yes,
     show_table,
     show_value,
@@ -49,7 +48,7 @@ def import_(
     """
 
     async def job(kube: KubeClient) -> int:
-        async with ClickHouseDriver(connect=partial(Client, transport="aiohttp")) as driver:
+        async with ClickHouseDriver(connect=connect) as driver:
             now = datetime.now(UTC)
             plan = await plan_import(kube, [driver], namespace, application, class_name=class_name, now=now)
         for problem in plan.problems:

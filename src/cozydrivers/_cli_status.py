@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from chbackup import Client
 from cozydrivers._cli_common import (
     DONE,
     FAILED,
@@ -18,6 +16,7 @@ from cozydrivers._cli_common import (
     Output,
     OutputOption,
     carry_out,
+    connect,
     place,
     show_table,
     show_text,
@@ -53,7 +52,7 @@ def status(
     where = place(namespace, all_namespaces)
 
     async def job(kube: KubeClient) -> int:
-        drivers = [ClickHouseDriver(connect=partial(Client, transport="aiohttp"))]
+        drivers = [ClickHouseDriver(connect=connect)]
         names = applications or ()
         found = await recoverability(kube, drivers, namespace=where, names=names, now=datetime.now(UTC))
         show(found, output, in_full=bool(names))

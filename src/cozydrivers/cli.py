@@ -45,6 +45,8 @@ app: typer.Typer = typer.Typer(
 
 
 app.command(name="purge")(_cli_purge.purge)
+app.command(name="status")(_cli_status.status)
+app.command(name="import")(_cli_import.import_)
 
 
 @dataclass(frozen=True)
@@ -177,10 +179,6 @@ async def _stop_on_signal(scope: anyio.CancelScope) -> None:
             _log.info("stopping")
             scope.cancel()
             return
-
-
-app.command("status")(_cli_status.status)
-app.command("import")(_cli_import.import_)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from cozydrivers.api.core import Namespace, Secret
 from cozydrivers.controllers.deletion import DELETION_POLICY
 from cozydrivers.controllers.ledger import FORMER
 from cozydrivers.drivers.base import Inspection
+from cozydrivers.drivers.clickhouse import record
 from cozydrivers.drivers.clickhouse.importing import Stock, candidate, judge
 from cozydrivers.drivers.clickhouse.sets import find_sets
 from cozydrivers.errors import InvalidInput
@@ -250,5 +251,12 @@ def test_a_replica_that_was_given_up_is_left_out_and_a_further_one_is_kept():
     assert [each.name.replica for each in found.members] == [1]
     (found,) = find_sets([archive(1, 0, 1), archive(1, 1, 5)], "shop")
     assert [each.name.replica for each in found.members] == [1, 0]
+    tables = {
+        each.archive.name: [Table(database="a", name="b", total_bytes=each.archive.data_size)] for each in found.members
+    }
+    artifact = candidate(found, tables, Stock(), run_of(Inspection), "").artifact
+    assert artifact is not None
+    read = record.read(artifact.driver_metadata, run_of(Inspection), "shop")
+    assert [(entry.shard, entry.replica, entry.data_size) for entry in read] == [(0, 1, 5), (0, 0, 1)]
     (found,) = find_sets([given_up, archive(1, 1, 5)], "shop")
     assert "is not whole" in found.gap

@@ -382,7 +382,7 @@ class Driver(Protocol):
         """Look each Backup up in the engine, by its UID. One that can't be looked up now is left out."""
 
     async def recoverability(self, run: Inspection) -> Recoverability:
-        """Look what the application can be restored from. Reads only, and asks nothing that hinders what runs."""
+        """Look what the application can be restored from. Reads only; what can't be read is among the problems."""
 
     async def importable(self, run: Inspection) -> Importable:
         """Look in the store for sets of which Backups can be rebuilt, from what it shows alone. Reads only."""

@@ -211,13 +211,19 @@ def _replace_tables(pod: Pod, files: list[TableFile], options: Options, step: fl
         if target in pod.tables:
             pod.tables.drop(target)
     yield step
-    for file in files:
-        _create_table(pod, file, options.target(file.full_name))
+    failures = [failure for file in files if (failure := _create_table(pod, file, options.target(file.full_name)))]
+    if failures:
+        table, error = failures[0]
+        name = f"`{table.database}`.`{table.name}`"
+        raise OperationError(
+            f"RestoreSchema: restoreSchema: can't create table {name} after {len(files)} times, "
+            f"please check your schema dependencies: CreateTable: execute create query: code: 253, message: {error}."
+        )
     yield step
 
 
-def _create_table(pod: Pod, file: TableFile, target: str) -> None:
-    """Create a table of an archive; one whose replica ZooKeeper knows goes to another path, without a word."""
+def _create_table(pod: Pod, file: TableFile, target: str) -> tuple[Table, ReplicaExistsError] | None:
+    """Create a table of an archive, or tell why not; one whose replica ZooKeeper knows goes elsewhere, unsaid."""
     archived = Table(file.database, file.name, file.engine, file.query, file.partitions)
     table = readdressed(archived, target)
     if pod.tables.replica_exists(table):
@@ -225,11 +231,8 @@ def _create_table(pod: Pod, file: TableFile, target: str) -> None:
     try:
         pod.tables.create(table)
     except ReplicaExistsError as error:
-        database, name = table.database, table.name
-        raise OperationError(
-            f"RestoreSchema: restoreSchema: can't create table `{database}`.`{name}` after 1 times, please check your "
-            f"schema dependencies: CreateTable: execute create query: code: 253, message: {error}."
-        ) from None
+        return table, error
+    return None
 
 
 def _attach_all(pod: Pod, archive: Archive, files: list[TableFile], options: Options, *, replace: bool) -> None:

@@ -47,7 +47,7 @@ class RealRig(Rig):
     async def create_table(self, table: str, rows: int, *, engine: str = "MergeTree", partitions: int = 0) -> None:
         await self.clickhouse.query(f"CREATE DATABASE IF NOT EXISTS {table.partition('.')[0]}")
         by = f" PARTITION BY id % {partitions}" if partitions else ""
-        order = f"{by} ORDER BY id" if engine.endswith("MergeTree") else ""
+        order = f"{by} ORDER BY id" if "MergeTree" in engine else ""
         await self.clickhouse.query(f"CREATE TABLE {table} (id UInt64, s String) ENGINE = {engine}{order}")
         await self.insert(table, rows)
 

@@ -1,5 +1,6 @@
 """Starts the real servers once, and a scene of its own for each test: `make e2e`."""
 
+import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.e2e import kube
 from tests.e2e.scene import Controller, Scene, opened
-from tests.real import RealClickHouse, RealCluster, RealS3, find_binaries
+from tests.real import RealClickHouse, RealCluster, RealS3, RealZooKeeper, find_binaries
 from tests.real.report import participants
 from tests.real.sidecar import ABSENT, Binary
 
@@ -27,6 +28,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         reason = ABSENT if REAL else "on real servers only: make e2e"
         absent = pytest.param(None, id="absent", marks=pytest.mark.skip(reason=reason))
         found = find_binaries() if REAL else []
+        if metafunc.definition.get_closest_marker("newest"):
+            found = found[-1:]
         metafunc.parametrize("binary", found or [absent], ids=lambda binary: binary.version)
 
 
@@ -57,11 +60,39 @@ async def servers() -> AsyncIterator[Sequence[RealClickHouse]]:
         yield first, second
 
 
+@pytest.fixture(scope="session")
+async def replicas() -> AsyncIterator[Sequence[RealClickHouse]]:
+    """Two replicas of one shard."""
+    async with (
+        RealZooKeeper("127.0.0.69") as zookeeper,
+        RealClickHouse("127.0.0.64", shard="0", replica="0", zookeeper=zookeeper) as first,
+        RealClickHouse("127.0.0.65", shard="0", replica="1", zookeeper=zookeeper) as second,
+    ):
+        yield first, second
+
+
 @pytest.fixture
 async def scene(
     binary: Binary, cluster: RealCluster, store: RealS3, servers: Sequence[RealClickHouse]
 ) -> AsyncIterator[Scene]:
-    """A tenant in a new namespace, and a controller for it."""
+    """A tenant in a new namespace, with an application of two shards, and a controller for it."""
+    async with _tenant(binary, cluster, store, servers) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def replicated(
+    binary: Binary, cluster: RealCluster, store: RealS3, replicas: Sequence[RealClickHouse]
+) -> AsyncIterator[Scene]:
+    """A tenant in a new namespace, with an application of one shard and two replicas, and a controller for it."""
+    async with _tenant(binary, cluster, store, replicas) as scene:
+        yield scene
+
+
+@contextlib.asynccontextmanager
+async def _tenant(
+    binary: Binary, cluster: RealCluster, store: RealS3, servers: Sequence[RealClickHouse]
+) -> AsyncIterator[Scene]:
     namespace = await cluster.namespace("tenant")
     controller = Controller(cluster.kubeconfig(), namespace)
     async with opened(binary, cluster, store, servers, namespace, controller) as scene, controller:

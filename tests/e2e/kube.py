@@ -74,6 +74,11 @@ async def listed(client: httpx.AsyncClient, kind: str, namespace: str | None = N
     return list(_check(await client.get(path(plural(kind), namespace)))["items"])
 
 
+async def delete(client: httpx.AsyncClient, kind: str, namespace: str, name: str) -> None:
+    """Delete one object."""
+    _check(await client.delete(path(plural(kind), namespace, name)))
+
+
 async def clear(client: httpx.AsyncClient, kind: str, namespace: str | None = None) -> None:
     """Delete all objects of a kind."""
     _check(await client.delete(path(plural(kind), namespace)))

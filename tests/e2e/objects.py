@@ -15,9 +15,9 @@ def secret(username: str, password: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
 
 
-def application(shards: int) -> Manifest:
-    """The tenant's ClickHouse, with one replica of each shard."""
-    spec = {"shards": shards, "replicas": 1, "backup": {"enabled": True}}
+def application(shards: int, replicas: int) -> Manifest:
+    """The tenant's ClickHouse, with so many replicas of each shard."""
+    spec = {"shards": shards, "replicas": replicas, "backup": {"enabled": True}}
     return {
         "apiVersion": "apps.cozystack.io/v1alpha1",
         "kind": "ClickHouse",

@@ -1,11 +1,11 @@
-"""A wire that can be cut: it passes connections on, and at a chosen request loses the answer."""
+"""Wires that can be cut: one loses the answer to a chosen request, one refuses connections for a while."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream, Listener, SocketStream, TaskGroup
 
 
 @dataclass
@@ -55,4 +55,57 @@ async def lost_answer(
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, wire.carry)
         yield
+        tasks.cancel_scope.cancel()
+
+
+class Gate:
+    """Passes connections on to a server on 127.0.0.1 while it is open, and refuses them while it is shut."""
+
+    def __init__(self, server: tuple[str, int], tasks: TaskGroup) -> None:
+        self._server = server
+        self._tasks = tasks
+        self._port = 0
+        self._scope = anyio.CancelScope()
+
+    @property
+    def url(self) -> str:
+        """Its address, the same whenever it is open."""
+        return f"http://127.0.0.1:{self._port}"
+
+    async def open(self) -> None:
+        """Take connections."""
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self._port)
+        self._port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        self._scope = anyio.CancelScope()
+        self._tasks.start_soon(self._serve, listener)
+
+    def shut(self) -> None:
+        """End the connections that there are, and refuse others."""
+        self._scope.cancel()
+
+    async def _serve(self, listener: Listener[SocketStream]) -> None:
+        with self._scope:
+            async with listener:
+                await listener.serve(self._carry)
+
+    async def _carry(self, client: SocketStream) -> None:
+        async with client, await anyio.connect_tcp(*self._server) as server, anyio.create_task_group() as tasks:
+            tasks.start_soon(_pass_on, client, server)
+            await _pass_on(server, client)
+            tasks.cancel_scope.cancel()
+
+
+async def _pass_on(source: ByteStream, target: ByteStream) -> None:
+    with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        while True:
+            await target.send(await source.receive())
+
+
+@contextlib.asynccontextmanager
+async def gate(server: tuple[str, int]) -> AsyncIterator[Gate]:
+    """An open gate before a server."""
+    async with anyio.create_task_group() as tasks:
+        made = Gate(server, tasks)
+        await made.open()
+        yield made
         tasks.cancel_scope.cancel()

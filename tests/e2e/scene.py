@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,14 +32,18 @@ class Controller(Server):
         self._namespace = namespace
 
     def command(self) -> Sequence[str]:
-        """Run the console script of the environment that runs the tests."""
-        script = Path(sys.executable).with_name("cozydrivers")
+        """Run the package that the tests have."""
         options = [
             f"--kubeconfig={self.kubeconfig}",
             f"--namespace={self._namespace}",
             "--metrics-address=127.0.0.1:0",
         ]
-        return [str(script), "run", *options]
+        return [sys.executable, "-m", "cozydrivers", "run", *options]
+
+    def environment(self) -> Mapping[str, str]:
+        """Return where the tests have the package from, when that is not where it is installed."""
+        path = os.environ.get("PYTHONPATH")
+        return {"PYTHONPATH": path} if path else {}
 
     async def is_ready(self) -> bool:
         """It serves nothing that a test would wait for; what it does shows on the objects."""
@@ -51,7 +56,10 @@ class Controller(Server):
 
 @dataclass(frozen=True)
 class Scene:
-    """A tenant with an application of two shards, whose sidecars share one path in the object store."""
+    """A tenant with an application, whose sidecars share one path in the object store.
+
+    `shards` has each replica of each shard.
+    """
 
     cluster: RealCluster
     namespace: str
@@ -63,8 +71,9 @@ class Scene:
     password: str
 
     async def set_up(self) -> None:
-        """Make what stands in the namespace before any job: credentials, application, and a ready Pod of each shard."""
-        for manifest in (self._secret(), objects.application(len(self.shards))):
+        """Make what is there before any job: credentials, application, and a ready Pod of each replica."""
+        shards = len({each.clickhouse.shard for each in self.shards})
+        for manifest in (self._secret(), objects.application(shards, len(self.shards) // shards)):
             await kube.apply(self.client, manifest, self.namespace)
         for shard in self.shards:
             await kube.apply(self.client, _pod(shard), self.namespace)
@@ -97,6 +106,20 @@ class Scene:
             raise TimeoutError(f"{error}; its status: {job.get('status')}\n{self._last_words()}") from None
         return job
 
+    async def says(self, kind: str, name: str, words: str, timeout: float = 60) -> None:
+        """Wait until a job's conditions have these words; TimeoutError tells its status."""
+        status: Manifest = {}
+
+        async def said() -> bool:
+            nonlocal status
+            status = (await kube.get(self.client, kind, self.namespace, name)).get("status", {})
+            return words in str(status)
+
+        try:
+            await wait_until(said, timeout=timeout, what=f"{words!r} in {kind} {name}")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; its status: {status}\n{self._last_words()}") from None
+
     def _last_words(self) -> str:
         return self.controller.log.read_text()[-3000:]
 
@@ -112,7 +135,7 @@ class Scene:
         return await self.backup_of(job)
 
     async def rows(self) -> list[str]:
-        """Rows and hashes of every table, by shard."""
+        """Rows and hashes of every table, by shard and replica."""
         return [await shard.rows() for shard in self.shards]
 
     async def drop(self) -> None:
@@ -142,7 +165,7 @@ class Scene:
         return "" if sizes == expected else f"objects of {sizes} bytes for {expected}"
 
     async def local_copies(self) -> list[str]:
-        """The names of all local archives, of all shards."""
+        """The names of all local archives, of all shards and replicas."""
         return [each["name"] for shard in self.shards for each in await shard.archives("local")]
 
 
@@ -162,7 +185,7 @@ async def opened(
     namespace: str,
     controller: Controller,
 ) -> AsyncIterator[Scene]:
-    """Two empty shards with new sidecars on a path of their own; the controller is not started."""
+    """Empty servers with new sidecars on a path of their own; the controller is not started."""
     password, path = secrets.token_hex(12), f"e2e/{next(_PATHS)}"
     async with contextlib.AsyncExitStack() as stack:
         shards = []

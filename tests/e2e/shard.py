@@ -1,4 +1,4 @@
-"""One shard: a real ClickHouse and the sidecar beside it."""
+"""One shard, or one replica of it: a real ClickHouse and the sidecar beside it."""
 
 import json
 import re
@@ -33,6 +33,11 @@ class Shard:
                 await self.clickhouse.create_table(f"{DATABASE}.{table}", partitions=2)
             await self.clickhouse.insert(f"{DATABASE}.{table}", rows)
 
+    async def replicate(self, table: str) -> None:
+        """Make a replicated table, or this replica of it."""
+        engine = f"ReplicatedMergeTree('/clickhouse/tables/{{shard}}/{table}', '{{replica}}')"
+        await self.clickhouse.create_table(f"{DATABASE}.{table}", partitions=2, engine=engine)
+
     async def tables(self) -> list[str]:
         """The tables that exist."""
         found = await self.clickhouse.query(f"SELECT name FROM system.tables WHERE database = '{DATABASE}'")
@@ -62,6 +67,12 @@ class Shard:
         async with self.sidecar.client() as client:
             response = await client.get(f"/backup/list/{where}")
         return [json.loads(line) for line in response.raise_for_status().text.splitlines()]
+
+    async def running(self) -> list[str]:
+        """What the sidecar does at this moment."""
+        async with self.sidecar.client() as client:
+            response = await client.get("/backup/actions", params={"filter": "in progress"})
+        return [json.loads(line)["command"] for line in response.raise_for_status().text.splitlines()]
 
     async def creating(self) -> bool:
         """Whether a local archive is begun and not complete: `metadata.json` is written last."""

@@ -9,12 +9,11 @@ from functools import partial
 import anyio
 import httpx
 import pytest
-from tests.e2e import kube, objects
+from tests.e2e import kube, objects, uploads
 from tests.e2e.objects import archives
 from tests.e2e.scene import Controller, Scene, leases_of
 from tests.real import RealCluster
 from tests.real.processes import wait_until
-from tests.real.sidecar import SLOW_UPLOADS
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -25,18 +24,8 @@ TAKES_OVER = 25.0
 
 async def _uploads(scene: Scene) -> None:
     """A job `nightly` whose first shard uploads for some seconds; returns while it does."""
-    one, two = scene.shards
-    await one.fill(orders=60_000, items=500)
-    await two.fill(orders=2000)
-    one.sidecar.env |= SLOW_UPLOADS
-    await one.sidecar.restart()
-    await scene.submit(objects.backup_job("nightly"))
-
-    async def uploading() -> bool:
-        keys = [key for key in await scene.s3.objects(f"{scene.path}/") if "-s0of2-" in key]
-        return any("/shadow/" in key for key in keys)
-
-    await wait_until(uploading, timeout=90, what="the upload of the first shard")
+    await uploads.throttle(scene)
+    await uploads.begin(scene)
 
 
 async def _leads(client: httpx.AsyncClient, controller: Controller, *, within: float) -> str:

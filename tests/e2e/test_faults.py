@@ -6,12 +6,11 @@ from functools import partial
 
 import anyio
 import pytest
-from tests.e2e import objects
+from tests.e2e import objects, uploads
 from tests.e2e.leaks import its_secret, tellers
 from tests.e2e.objects import archives, conditions
 from tests.e2e.proxy import lost_answer
 from tests.e2e.scene import Scene
-from tests.real.sidecar import SLOW_UPLOADS
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -89,14 +88,11 @@ async def test_a_sidecar_killed_while_it_makes_an_archive_makes_another(scene: S
 
 
 async def test_a_sidecar_killed_in_the_upload_completes_the_same_archive(scene: Scene):
-    one, two = scene.shards
-    await one.fill(orders=60_000, items=500)
-    await two.fill(orders=2000)
+    one = scene.shards[0]
+    await uploads.throttle(scene)
     rows = await scene.rows()
-    one.sidecar.env |= SLOW_UPLOADS
-    await one.sidecar.restart()
     await scene.submit(objects.backup_job("nightly"))
-    await one.crash(partial(_uploading, scene))
+    await one.crash(partial(uploads.uploading, scene))
 
     backup = await scene.backup_of("nightly")
     first = archives(backup)[0]
@@ -107,12 +103,6 @@ async def test_a_sidecar_killed_in_the_upload_completes_the_same_archive(scene: 
     await scene.submit(objects.restore_job("back", backup["metadata"]["name"]))
     assert (await scene.ended("RestoreJob", "back"))["status"]["phase"] == "Succeeded"
     assert await scene.rows() == rows
-
-
-async def _uploading(scene: Scene) -> bool:
-    """Whether a part of the first shard's archive is in the store, and its `metadata.json`, the last object, is not."""
-    keys = [key for key in await scene.s3.objects(f"{scene.path}/") if "-s0of2-" in key]
-    return any("/shadow/" in key for key in keys) and not any(key.endswith("/metadata.json") for key in keys)
 
 
 async def test_a_restore_whose_sidecar_was_killed_is_finished_by_the_same_job(scene: Scene):

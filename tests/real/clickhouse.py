@@ -106,13 +106,13 @@ class RealClickHouse(Server):
             raise RuntimeError(response.text.strip())
         return response.text.rstrip("\n")
 
-    async def create_table(self, table: str, partitions: int = 6) -> None:
-        """Make a MergeTree table `database.name` of (d, id, s), and its database where absent."""
+    async def create_table(self, table: str, partitions: int = 6, engine: str = "MergeTree") -> None:
+        """Make a table `database.name` of (d, id, s), and its database where absent."""
         database = table.partition(".")[0]
         await self.query(f"CREATE DATABASE IF NOT EXISTS {database}")
         await self.query(
             f"CREATE TABLE {table} (d Date, id UInt64, s String) "
-            f"ENGINE = MergeTree PARTITION BY id % {partitions} ORDER BY id"
+            f"ENGINE = {engine} PARTITION BY id % {partitions} ORDER BY id"
         )
 
     async def insert(self, table: str, rows: int) -> None:

@@ -24,16 +24,16 @@ class RealS3(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        (self._port,) = free_ports("127.0.0.1", 1)
+        (self.port,) = free_ports("127.0.0.1", 1)
 
     @property
     def url(self) -> str:
         """The endpoint, without the bucket."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self.port}"
 
     def command(self) -> Sequence[str]:
         """Run moto's server with its own Python."""
-        return [str(moto_python()), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
+        return [str(moto_python()), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 
     async def is_ready(self) -> bool:
         """Tell whether the server answers."""

@@ -43,6 +43,14 @@ class Shard:
         found = await self.clickhouse.query(f"SELECT name FROM system.tables WHERE database = '{DATABASE}'")
         return sorted(found.split())
 
+    async def waits_for(self, table: str, rows: int) -> None:
+        """Wait until a replicated table has this many rows."""
+
+        async def arrived() -> bool:
+            return await self.clickhouse.count(f"{DATABASE}.{table}") == rows
+
+        await wait_until(arrived, timeout=30, what=f"{rows} rows of {table} on {self.clickhouse.address}")
+
     async def rows(self) -> str:
         """Number of rows and their hash, of each table that has any."""
         if not await self.tables():

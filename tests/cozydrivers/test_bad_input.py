@@ -301,14 +301,6 @@ async def test_a_sidecar_that_is_alone_may_keep_a_number_of_archives():
     assert job.status.phase == "Succeeded", job.status.message
 
 
-async def test_rows_apart_on_several_replicas_are_refused_by_the_table_s_name():
-    stage = await staged(replicas=2)
-    stage.app.sidecar(1, 1).tables.add_table(TABLE, 3)
-    async with stage.managed():
-        job = await stage.end_of(await stage.backup("nightly"), within=5)
-    assert_refused(stage, job, "shard 1", TABLE, "not replicated")
-
-
 BAD_RESTORES = {
     "unknown option": Bad(unchanged, ("spec.options.force", "overwrite"), {"options": {"force": True}}),
     "option of another type": Bad(

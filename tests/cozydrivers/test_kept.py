@@ -12,8 +12,8 @@ from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup, BackupJob
 from cozydrivers.api.base import Condition
 from cozydrivers.api.core import Pod
+from cozydrivers.api.duration import seconds
 from cozydrivers.controllers.ledger import CHECKPOINT, Ledger, deadline, ledger_of
-from cozydrivers.controllers.resolve import seconds
 from cozydrivers.controllers.status import Standing, status_patch
 from cozydrivers.drivers.base import BackupRun, Patience
 from cozydrivers.drivers.clickhouse import record

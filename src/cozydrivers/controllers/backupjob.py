@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from cozydrivers.api.backups import Backup, BackupJob
+from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
+from cozydrivers.controllers import restored
 from cozydrivers.controllers.deletion import latched
 from cozydrivers.controllers.job import JobController
 from cozydrivers.controllers.ledger import CLASS, JOB_UID
+from cozydrivers.controllers.lock import target_of
 from cozydrivers.controllers.resolve import (
     Absence,
     Refusal,
@@ -18,6 +21,7 @@ from cozydrivers.controllers.resolve import (
     without_strategy,
 )
 from cozydrivers.controllers.status import with_conditions
+from cozydrivers.controllers.wiring import application_of, backups_of
 from cozydrivers.drivers.base import Artifact, BackupRun, Driver, Outcome, Run, Succeeded
 from cozydrivers.errors import AlreadyExists, NotFound
 
@@ -47,7 +51,23 @@ class BackupJobController(JobController[BackupJob]):
 
     async def run_of(self, job: BackupJob, target: Target) -> BackupRun:
         """The run of a backup."""
-        return BackupRun(**self.situation(job, target))
+        return BackupRun(
+            **self.situation(job, target),
+            earlier=backups_of(self.caches, target.application),
+            restored_at=partial(self._restored_at, target),
+        )
+
+    async def _restored_at(self, target: Target) -> datetime | None:
+        """The last restore to the application that its lock tells of, or that a RestoreJob has begun."""
+        metadata = target.application.metadata
+        jobs = self.caches.of(RestoreJob, selected=True).list(metadata.namespace)
+        begun = [
+            job.status.completed_at or self.now()
+            for job in jobs
+            if job.status.started_at and application_of(job) == metadata.name
+        ]
+        told = [each.at for each in await restored.look(self.kube, target_of(target.application))]
+        return max([*begun, *told], default=None)
 
     async def refusal(self, job: BackupJob, target: Target) -> str:
         """A backup can be made again and again."""

@@ -14,8 +14,8 @@ from itertools import chain
 
 from cozydrivers.api.backups import Backup, BackupJob, Plan
 from cozydrivers.api.base import Condition, KubeObject
+from cozydrivers.api.duration import seconds
 from cozydrivers.controllers.ledger import JOB_UID, PREFIX
-from cozydrivers.controllers.resolve import seconds
 from cozydrivers.controllers.status import ended
 from cozydrivers.errors import InvalidInput
 from cozydrivers.runtime.cron import Schedule, latest, parse

@@ -10,6 +10,7 @@ from typing import Any
 from cozydrivers.api.backups import Backup, BackupClass, ClassStrategy
 from cozydrivers.api.base import KubeObject, TypedReference
 from cozydrivers.api.core import Namespace
+from cozydrivers.api.duration import seconds
 from cozydrivers.controllers.deletion import RETAIN, policy_of
 from cozydrivers.controllers.ledger import CLASS, EXECUTION, FORMER, TIMEOUT
 from cozydrivers.controllers.status import created
@@ -217,21 +218,6 @@ def _timeout(strategy: KubeObject, default: float) -> float:
         return seconds(text)
     except InvalidInput as error:
         raise Refusal(f"{strategy.resource.kind} {strategy.metadata.name}: {TIMEOUT}: {error}") from None
-
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-_LONGEST = 366 * 24 * 3600.0
-
-
-def seconds(text: str) -> float:
-    """Read a duration such as `90m`, `2h30m` or `45s`; InvalidInput for anything else, and beyond a year."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise InvalidInput(f"{text!r} is not a duration such as 90m or 2h30m")
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if total > _LONGEST:
-        raise InvalidInput(f"{text!r} is longer than a year")
-    return total
 
 
 def former_namespaces(namespace: Namespace) -> tuple[str, ...]:

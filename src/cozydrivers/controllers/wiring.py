@@ -21,7 +21,10 @@ from cozydrivers.runtime import Key, WorkQueue
 from cozydrivers.runtime.cache import Cache, Caches
 
 APPLICATION = "application"
-"""Index of the jobs that are not at their end, or hold the lock of an application: by `<namespace>/<name>` of it."""
+"""Index of the jobs that are not at their end, or hold the lock of an application: by `<namespace>/<name>` of it.
+
+That of Backups is by `<namespace>/<kind>/<name>`.
+"""
 
 PHASE = "phase"
 
@@ -123,7 +126,7 @@ def declare(caches: Caches, drivers: Sequence[Driver]) -> Mapping[type[KubeObjec
     """Declare what the controllers of jobs read; returns the caches of the two kinds of job."""
     caches.of(Namespace)
     caches.of(BackupClass)
-    caches.of(Backup, selected=True)
+    caches.of(Backup, selected=True).add_index(APPLICATION, _backed_up)
     for driver in drivers:
         caches.of(driver.application)
         caches.of(driver.strategy)
@@ -135,6 +138,18 @@ def declare(caches: Caches, drivers: Sequence[Driver]) -> Mapping[type[KubeObjec
         jobs[kind].add_index(APPLICATION, _applications)
         jobs[kind].add_index(PHASE, lambda job: (job.status.phase,))
     return jobs
+
+
+def _backed_up(backup: Backup) -> Iterable[str]:
+    reference = backup.spec.application_ref
+    return (f"{backup.metadata.namespace}/{reference.kind}/{reference.name}",)
+
+
+def backups_of(caches: Caches, application: KubeObject) -> Sequence[Backup]:
+    """The Backups of an application, as far as the cache knows."""
+    metadata = application.metadata
+    name = f"{metadata.namespace}/{application.resource.kind}/{metadata.name}"
+    return caches.of(Backup, selected=True).by(APPLICATION, name)
 
 
 def _applications(job: BackupJob | RestoreJob) -> Iterable[str]:

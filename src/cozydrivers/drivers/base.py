@@ -8,7 +8,7 @@ finalizer in one conditional patch, and calls again with what that patch answere
 sends. A call without `fresh` never sends what its checkpoint says is being sent: it looks for it.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -172,9 +172,20 @@ class Run:
     render: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda more: {}, repr=False)
 
 
+async def never() -> datetime | None:
+    """No restore is known."""
+    return None
+
+
 @dataclass(frozen=True)
 class BackupRun(Run):
-    """The situation of a BackupJob."""
+    """The situation of a BackupJob.
+
+    `earlier` are the Backups of its application, as far as is known; `restored_at` tells when that was last restored.
+    """
+
+    earlier: Sequence[Backup] = ()
+    restored_at: Callable[[], Awaitable[datetime | None]] = field(default=never, repr=False)
 
 
 @dataclass(frozen=True)

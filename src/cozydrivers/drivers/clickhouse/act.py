@@ -81,7 +81,8 @@ async def create_remote(client: Client, member: Member, sight: Sight, callback: 
     """Make the archive, or go on with the upload of one that a restart has interrupted."""
     if member.submission.verb == "upload":
         return await client.upload(member.submission.archive, callback=callback)
-    return await client.create_remote(member.submission.archive, callback=callback)
+    base = member.base or None
+    return await client.create_remote(member.submission.archive, diff_from_remote=base, callback=callback)
 
 
 async def download(client: Client, member: Member, sight: Sight, callback: str | None) -> Operation:

@@ -1,26 +1,34 @@
 """One step of a run: observe, decide, act, and say where things stand. What backup and restore share."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import anyio
 
-from cozydrivers.drivers.base import Failed, Intent, Outcome, Patience, Running
+from cozydrivers.drivers.base import Failed, Intent, Note, Outcome, Patience, Running
 from cozydrivers.drivers.clickhouse import act, cleanup
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.following import Verdict
 from cozydrivers.drivers.clickhouse.look import Eyes, Scene, Sight
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit, sought
 
+LEFT = timedelta(minutes=10)
+"""How long after its last submission a complete set waits for a Pod that is away and holds what was given up."""
+_PAUSE = 5.0
 _PATIENCE = (Patience.ABSENT, Patience.BUSY, Patience.ENGINE)
 
 
 async def carry_out(eyes: Eyes, state: State, scene: Scene, steps: Sequence[Step], send: act.Send) -> Outcome | None:
-    """Do what was decided, all archives side by side. None when every archive is done and nothing else is left."""
+    """Do what was decided, all archives side by side.
+
+    None when every archive is done and nothing else is left, but what was given up on a Pod that stays away.
+    """
     end = next((step for step in steps if isinstance(step, End)), None)
     if end is not None:
         return Failed(end.reason, end.message)
     if any(isinstance(step, Plan) for step in steps):
-        return Intent(_intend(state, steps, scene.sights).save(), "about to submit")
+        moved = [Note("FailedOver", step.said, warning=True) for step in steps if isinstance(step, Plan) and step.place]
+        return Intent(_intend(state, steps, scene.sights).save(), "about to submit", events=moved)
     acted = await _act(eyes, scene, steps, send)
     end = next((step for step in acted if isinstance(step, End)), None)
     if end is not None:
@@ -44,8 +52,9 @@ def _intend(state: State, steps: Sequence[Step], sights: Sequence[Sight]) -> Sta
 def _intended(step: Step, sight: Sight) -> Member:
     """Only what is certain not to have been sent is sent by the call that follows this intent, to the Pod seen now."""
     member = _member(step)
-    if isinstance(step, Plan | Submit) and sight.place is not None:
-        return member.submitted(state="sending").model_copy(update={"pod_uid": sight.place.pod_uid})
+    place = (step.place if isinstance(step, Plan) else None) or sight.place
+    if isinstance(step, Plan | Submit) and place is not None:
+        return member.submitted(state="sending").model_copy(update={"pod": place.pod, "pod_uid": place.pod_uid})
     return sought(member) if member.submission.state == "sending" else member
 
 
@@ -66,8 +75,21 @@ async def _tidy(eyes: Eyes, scene: Scene, state: State) -> Outcome | None:
     """One round over what was given up, while nothing of ours runs."""
     if not state.debris or any(sight.verdict is Verdict.RUNNING for sight in scene.sights):
         return None
-    swept, trouble = await cleanup.sweep(eyes, state)
-    return Running("CleanupPending", trouble or "cleaning up", 1.0, swept.save(), Patience.ABSENT)
+    swept = await cleanup.sweep(eyes, state)
+    if swept.away and _is_done(state, scene) and _has_waited(state, eyes.run.now):
+        return None
+    pause = _PAUSE if swept.said else 1.0
+    return Running("CleanupPending", swept.said or "cleaning up", pause, swept.state.save(), Patience.ABSENT)
+
+
+def _is_done(state: State, scene: Scene) -> bool:
+    """Whether a set is complete and was looked at for the last time."""
+    finished = all(member.stage == "done" for member in state.members)
+    return state.kind == "backup" and finished and all(sight.remote is not None for sight in scene.sights)
+
+
+def _has_waited(state: State, now: datetime) -> bool:
+    return all(now - member.submission.at >= LEFT for member in state.members)
 
 
 def _only_spares_looks(before: State, now: State) -> bool:
@@ -80,6 +102,7 @@ def _only_spares_looks(before: State, now: State) -> bool:
 
 
 def _is_found_again(old: Member, new: Member) -> bool:
+    old = old.model_copy(update={"away_since": new.away_since})
     if (old.stage, new.stage) == ("proven", "done"):
         return old.submission == new.submission
     taken_up = old.submission.state == "sending" and new.submission.state == "sent"

@@ -4,17 +4,21 @@ An archive is `making` until its proof (I2) was found, `proven` until its local 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chbackup import Action, parse_archive_name
-from chbackup.evidence import hurt_by, prove_archive, remote_problems
+from chbackup.evidence import bases, chain_problems, hurt_by, prove_archive, remote_problems
 from cozydrivers.api.base import Condition
 from cozydrivers.drivers.base import Artifact, BackupRun, Patience
 from cozydrivers.drivers.clickhouse import record, steps
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Evidence, Member, State, archive_name
-from cozydrivers.drivers.clickhouse.engines import replicated, schema_only
+from cozydrivers.drivers.clickhouse.choosing import fuller, heard, may_move, substitute
+from cozydrivers.drivers.clickhouse.earlier import GoodSet, last_good, suspicion
+from cozydrivers.drivers.clickhouse.engines import replicated, schema_only, sizes
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_on, since
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
+from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.record import Recorded, Tables, tables_hash
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
 from cozydrivers.drivers.clickhouse.stored import UNSEEN, Stored
@@ -30,21 +34,36 @@ def decide(state: State, scene: Scene, run: BackupRun) -> list[Step]:
 
 def _step(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
     if sight.trouble:
-        return steps.unreachable(steps.unsent(member) if run.fresh else member, sight.trouble)
+        return _away(member, sight, state, scene, run)
+    if member.away_since is not None:
+        member = member.model_copy(update={"away_since": None})
     return _stages[member.stage](member, sight, state, scene, run)
+
+
+def _away(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
+    """A sidecar that can't be asked is waited for; another replica takes its place as long as nothing was uploaded."""
+    member = steps.unsent(member) if run.fresh else member
+    if member.stage == "making":
+        member = member.model_copy(update={"away_since": member.away_since or run.now})
+    movable = member.submission.attempt < steps.MAX_ATTEMPTS and may_move(member, sight, run.now)
+    place = substitute(member, state.members, heard(scene.survey)) if movable else None
+    if place is None:
+        return steps.unreachable(member, sight.trouble)
+    said = f"{member.label}: {sight.trouble}; replica {place.replica} takes its place, under a new name"
+    return _anew(member, state, run, place, said)
 
 
 def _making(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
     row = sight.rows.own
     match sight.verdict:
         case Verdict.PLANNED:
-            return _if_idle(Plan(member), state, scene)
+            return _if_safe(Plan(member), sight, state, scene)
         case Verdict.SEND:
-            return _if_idle(Submit(member), state, scene)
+            return _if_safe(Submit(member), sight, state, scene)
         case Verdict.LOOKING:
             return steps.looking(member)
         case Verdict.NOT_FOUND:
-            return again(member, state, run, f"{member.label}: what was sent never arrived")
+            return again(member, state, scene, run, f"{member.label}: what was sent never arrived")
         case Verdict.RUNNING if row is not None:
             return steps.at_work(steps.adopted(member, row), run.now, f"{row.verb} is in progress")
         case Verdict.SUCCEEDED:
@@ -59,9 +78,15 @@ def _making(member: Member, sight: Sight, state: State, scene: Scene, run: Backu
             return steps.restarted(member, sight.rows, run.now)
 
 
-def _if_idle(step: Plan | Submit, state: State, scene: Scene) -> Step:
-    busy = steps.busy_sidecar(scene, state)
-    return Hold("SidecarBusy", busy, 2.0, steps.unsent(step.member), Patience.BUSY) if busy else step
+def _if_safe(step: Plan | Submit, sight: Sight, state: State, scene: Scene) -> Step:
+    """Nothing is sent while anything runs on the storage path, nor an increment on what is not seen whole."""
+    member = steps.unsent(step.member)
+    busy = steps.busy_sidecar(replace(scene, survey=heard(scene.survey)), state)
+    if busy:
+        return Hold("SidecarBusy", busy, 2.0, member, Patience.BUSY)
+    if broken := _chain(member, sight):
+        return Hold("BaseNotListed", f"{member.label}: its base: {broken[0]}", 5.0, member, Patience.ABSENT)
+    return step
 
 
 def _after_restart(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
@@ -71,7 +96,7 @@ def _after_restart(member: Member, sight: Sight, state: State, scene: Scene, run
         return _prove(member, sight, state, scene, run.now)
     if local is not None and not local.broken and remote is not None:
         return Plan(_to_upload(member, sight, run.now))
-    return again(member, state, run, f"{member.label}: the sidecar was restarted and has lost it")
+    return again(member, state, scene, run, f"{member.label}: the sidecar was restarted and has lost it")
 
 
 def _to_upload(member: Member, sight: Sight, now: datetime) -> Member:
@@ -79,15 +104,25 @@ def _to_upload(member: Member, sight: Sight, now: datetime) -> Member:
     return member.model_copy(update={"submission": new})
 
 
-def again(member: Member, state: State, run: BackupRun, why: str) -> Step:
+def again(member: Member, state: State, scene: Scene, run: BackupRun, why: str) -> Step:
     """The next attempt, under a new name: what the old one still makes is debris."""
+    attempt = member.submission.attempt
+    if attempt >= steps.MAX_ATTEMPTS:
+        return End("Lost", f"{why}; given up after {attempt} attempts")
+    place = fuller(member, state.members, heard(scene.survey))
+    said = f"{why}; replica {place.replica}, which holds more now, takes its place" if place else why
+    return _anew(member, state, run, place, said)
+
+
+def _anew(member: Member, state: State, run: BackupRun, place: Place | None, said: str) -> Plan:
     old = member.submission
-    if old.attempt >= steps.MAX_ATTEMPTS:
-        return End("Lost", f"{why}; given up after {old.attempt} attempts")
-    name = archive_name(run, attempt=old.attempt + 1, shard=member.shard, shards=state.shards, replica=member.replica)
-    new = Submission(verb="create_remote", archive=name, attempt=old.attempt + 1, at=run.now)
+    attempt, replica = old.attempt + 1, member.replica if place is None else place.replica
+    name = archive_name(run, attempt=attempt, shard=member.shard, shards=state.shards, replica=replica)
+    new = Submission(verb="create_remote", archive=name, attempt=attempt, at=run.now)
+    fresh = {"submission": new, "replica": replica, "begun": False, "away_since": None, "doubted": None}
     debris = Debris(shard=member.shard, replica=member.replica, archive=old.archive)
-    return Plan(member.model_copy(update={"submission": new}), debris)
+    was_sent = old.state != "planned"
+    return Plan(member.model_copy(update=fresh), debris if was_sent else None, place, said)
 
 
 def _prove(member: Member, sight: Sight, state: State, scene: Scene, now: datetime) -> Step:
@@ -95,15 +130,18 @@ def _prove(member: Member, sight: Sight, state: State, scene: Scene, now: dateti
     local, remote = sight.local_copy(name), sight.remote_copy(name)
     if remote is None or (remote.broken and "can't" in remote.broken):
         return Hold("RemoteNotListed", f"{member.label}: {name} is not listed yet", 2.0, member, Patience.ABSENT)
-    unread = next((seen.trouble for seen in scene.survey.values() if seen.trouble), "")
+    unread = next((seen.trouble for seen in heard(scene.survey).values() if seen.trouble), "")
     if unread:
         return Hold("SidecarUnreachable", f"can't tell what else ran: {unread}", 5.0, member, Patience.ABSENT)
     shown = sight.stored or UNSEEN
     if shown.awaited:
         return _objects_unread(member, shown)
-    problems = [*prove_archive(remote=remote, local=local, tables=sight.archived or ()), *shown.problems]
+    tables, source = sight.archived or (), _source(member, sight)
+    unclear = [*remote_problems(remote, tables, source_bytes=source), *_chain(member, sight)]
+    problems = prove_archive(remote=remote, local=local, tables=tables, required=member.base, source_bytes=source)
+    problems += [*_chain(member, sight), *shown.problems]
     harm = [f"`{row.command}` ran on {pod} meanwhile" for pod, row in _harm(member, sight, state, scene)]
-    if not harm and problems == remote_problems(remote, sight.archived or ()) != [] and not _long_doubted(member, now):
+    if not harm and problems == unclear != [] and not _long_doubted(member, now):
         doubted = member.model_copy(update={"doubted": member.doubted or now})
         return Hold("NotProvenYet", f"{member.label}: {name}: {problems[0]}", 5.0, doubted)
     if problems or harm:
@@ -117,6 +155,17 @@ def _objects_unread(member: Member, shown: Stored) -> Hold:
     return Hold("ObjectsNotReadable", why, 5.0, member, Patience.ABSENT)
 
 
+def _source(member: Member, sight: Sight) -> int | None:
+    """The whole size of what an increment was made from, where the tables are as they were; else nobody knows it."""
+    held = sum(sizes(sight.live or ()).values())
+    return held if member.base and held == member.source_bytes else None
+
+
+def _chain(member: Member, sight: Sight) -> list[str]:
+    """What is wrong with the bases of an increment."""
+    return chain_problems(sight.remote or (), member.base) if member.base else []
+
+
 def _long_doubted(member: Member, now: datetime) -> bool:
     """Whether the tables have been reading as less than the archive for longer than a moment's outage explains."""
     return member.doubted is not None and now - member.doubted > DOUBT
@@ -127,7 +176,8 @@ def _harm(member: Member, sight: Sight, state: State, scene: Scene) -> Iterable[
     own = {made.operation_id, *made.earlier, sight.rows.own.operation_id if sight.rows.own else ""} - {""}
     for pod, seen in scene.survey.items():
         later = since(seen.rows.all or (), state.marks.get(pod, ""))
-        yield from ((pod, row) for row in hurt_by(later, member.submission.archive, own=own))
+        kept = bases(sight.remote or (), member.submission.archive)
+        yield from ((pod, row) for row in hurt_by(later, member.submission.archive, own=own, bases=kept))
 
 
 def _proven(member: Member, sight: Sight, state: State, scene: Scene, run: BackupRun) -> Step:
@@ -146,7 +196,7 @@ def _done(member: Member, sight: Sight, state: State, scene: Scene, run: BackupR
     remote, proof = sight.remote_copy(member.submission.archive), member.evidence
     if remote is None or proof is None:
         return Hold("RemoteNotListed", f"{member.label}: the archive is not listed now", 5.0, member, Patience.ABSENT)
-    if not remote.broken and (unread := remote_problems(remote, sight.archived or ())):
+    if not remote.broken and (unread := [*remote_problems(remote, sight.archived or ()), *_chain(member, sight)]):
         return Hold("NotProvenYet", f"{member.label}: {unread[0]}", 5.0, member, Patience.ABSENT)
     shown = sight.stored or UNSEEN
     if shown.awaited:
@@ -169,7 +219,7 @@ def artifact(state: State, scene: Scene, run: BackupRun) -> Artifact:
         size_bytes=sum(member.evidence.size for member in state.members if member.evidence),
         taken_at=min(member.submission.at for member in state.members),
         driver_metadata=record.write(entries, versions=versions, storage=state.storage, cluster=run.cluster_uid),
-        conditions=conditions(entries, [sight.stored or UNSEEN for sight in scene.sights]),
+        conditions=conditions(entries, [sight.stored or UNSEEN for sight in scene.sights], last_good(run)),
     )
 
 
@@ -185,18 +235,17 @@ def _entry(member: Member, sight: Sight) -> Recorded:
         tables=Tables(
             count=len(names),
             hash=tables_hash(names),
+            bytes=sum(table.total_bytes for table in sight.archived or ()),
             replicated=replicated(live, names),
             schema_only=schema_only(live, names),
         ),
     )
 
 
-def conditions(entries: Sequence[Recorded], shown: Sequence[Stored]) -> list[Condition]:
-    """What was proven, and what is odd about it."""
-    verified = _verified(entries, shown)
-    if any(entry.tables.count for entry in entries):
-        return [verified]
-    return [verified, Condition(type="Suspicious", status="True", reason="Empty", message="the set holds no table")]
+def conditions(entries: Sequence[Recorded], shown: Sequence[Stored], good: GoodSet | None) -> list[Condition]:
+    """What was proven, and what is odd about it, beside the last good set."""
+    odd = suspicion(entries, good)
+    return [_verified(entries, shown), odd] if odd else [_verified(entries, shown)]
 
 
 def _verified(entries: Sequence[Recorded], shown: Sequence[Stored]) -> Condition:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
-from chbackup import ArchiveName
+from chbackup import ArchiveName, parse_archive_name
 from cozydrivers.api.base import Model
 from cozydrivers.drivers.base import Checkpoint, RestoreRun, Run
 from cozydrivers.drivers.clickhouse.following import Submission
@@ -35,7 +35,9 @@ class Member(Model):
     """One archive of the set, on the replica that makes it or that restores it.
 
     `begun` says that the sidecar has taken up the submission at its present stage, once at least. `doubted` is when the
-    archive's tables were first read as less than the archive.
+    archive's tables were first read as less than the archive. As it was chosen, its replica held `source_bytes`; it is
+    `apart` if some of its rows are on no other. `base` is what the archive is an increment on. `away_since` is when its
+    sidecar was first missed.
     """
 
     shard: int = Field(ge=0, le=9999)
@@ -47,6 +49,10 @@ class Member(Model):
     begun: bool = False
     evidence: Evidence | None = None
     doubted: datetime | None = None
+    source_bytes: int = 0
+    apart: bool = False
+    base: str = ""
+    away_since: AwareDatetime | None = None
 
     @property
     def label(self) -> str:
@@ -159,9 +165,29 @@ def _check_names(state: State, run: Run) -> None:
             raise InvalidInput(
                 f"the checkpoint of {run.name} names {member.submission.archive} where the run's is {expected}"
             )
+        if member.base and not _is_base(member, state, run):
+            raise InvalidInput(f"the checkpoint of {run.name} names {member.base}, which can't be a base of its own")
     for debris in state.debris:
         if not debris.archive.startswith(_stem(run)):
             raise InvalidInput(f"the checkpoint of {run.name} names {debris.archive}, which is not of this run")
+
+
+def _is_base(member: Member, state: State, run: Run) -> bool:
+    """Whether it is an earlier archive of the same application, shard and replica."""
+    name = parse_archive_name(member.base)
+    if name is None or name.uid == hex_of(run.uid, 12):
+        return False
+    own = ArchiveName(
+        app=run.application.metadata.name,
+        namespace_hash=hex_of(run.namespace_uid, 6),
+        taken=name.taken,
+        uid=name.uid,
+        attempt=name.attempt,
+        shard=member.shard,
+        shards=state.shards,
+        replica=member.replica,
+    )
+    return member.base == str(own)
 
 
 def _stem(run: Run) -> str:

@@ -1,15 +1,15 @@
-"""Cleaning up: kill what still runs under a name that was given up, delete its local and its remote copy, look again.
+"""Cleaning up after a run: kill what still runs under its names, delete the local, then the remote copies, look again.
 
 A local copy with resume state uploads itself again when its sidecar starts, so a name is followed until neither copy is
 listed. An empty remote list may be an outage: then only the store's own "is not found" proves absence. What a restore
 downloaded is deleted locally only: the remote archive belongs to a Backup.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from typing import Literal
 
 import anyio
 
@@ -74,95 +74,155 @@ def _given_up(member: Member) -> Debris:
     return Debris(shard=member.shard, replica=member.replica, archive=member.submission.archive)
 
 
-async def sweep(eyes: Eyes, state: State) -> tuple[State, str]:
-    """One round over the debris; the second part says what is in the way, empty while it goes on."""
-    clean = _clean_download if state.kind == "restore" else partial(_clean_both, eyes.run)
-    rounds = await anyio.amap(lambda debris: _round(eyes, debris, clean), state.debris)
-    left = tuple(debris for debris, done in zip(state.debris, rounds, strict=True) if not done.gone)
-    return state.model_copy(update={"debris": left}), next((done.said for done in rounds if done.said), "")
+@dataclass(frozen=True)
+class Swept:
+    """What is left after a round over the debris, and what is in the way; `away` on Pods that can't be reached."""
+
+    state: State
+    said: str = ""
+    away: bool = False
 
 
 @dataclass(frozen=True)
-class _Round:
-    """What one look at an archive has come to: neither copy is listed, or what is in the way of deleting them."""
+class Found:
+    """What one look at an archive's sidecar shows; `absent` where the store has none of that name."""
 
-    gone: bool = False
+    archive: str
+    client: Client | None = None
+    running: Sequence[Action] = ()
+    stoppable: bool = True
+    here: bool = False
+    remote: Sequence[Archive] = ()
+    absent: bool = False
+    trouble: str = ""
+    away: bool = False
+
+    @property
+    def own(self) -> Action | None:
+        """What runs under its name."""
+        return next((row for row in self.running if row.archive == self.archive), None)
+
+    @property
+    def there(self) -> Archive | None:
+        """The remote copy, if it is listed."""
+        return next((listed for listed in self.remote if listed.name == self.archive), None)
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What to do with one archive now; nothing where `do` is empty, `said` is why."""
+
+    do: Literal["", "stop", "delete local", "delete remote", "gone"] = ""
     said: str = ""
 
 
-_Clean = Callable[[Client, str, bool, Sequence[Archive]], Awaitable[_Round]]
+# Decide. Pure: one phase for all archives of the run, the next when nothing is left to do in it
 
 
-async def _round(eyes: Eyes, debris: Debris, clean: _Clean) -> _Round:
+def decide(found: Sequence[Found], *, downloads: bool) -> Sequence[Deed]:
+    """What to do now: stop what runs, then delete the local copies on every replica, then the remote ones."""
+    phases = (_stop, _drop_download) if downloads else (_stop, _drop_local, _drop_remote)
+    deeds = [Deed() for _ in found]
+    for phase in phases:
+        deeds = [_hindered(each) or phase(each) for each in found]
+        if any(deed.do for deed in deeds):
+            break
+    return deeds
+
+
+def _hindered(found: Found) -> Deed | None:
+    if found.trouble:
+        return Deed(said=found.trouble)
+    if found.own is not None:
+        if found.stoppable:
+            return Deed("stop", f"stopping {found.own.command}")
+        return Deed(
+            said=f"waiting for the end of {found.own.command}, which can't be stopped before clickhouse-backup 2.8.1"
+        )
+    if found.running:
+        return Deed(said=f"{found.archive}: the sidecar is busy with: {found.running[0].command}")
+    return None
+
+
+def _stop(found: Found) -> Deed:
+    return Deed()
+
+
+def _drop_download(found: Found) -> Deed:
+    """Delete what a restore has downloaded, unless it is the last copy."""
+    if found.here and not found.remote:
+        return Deed(said=f"{found.archive}: the remote list is empty, so its local copy stays for now")
+    kept = found.there is not None and not found.there.broken
+    return Deed("delete local") if found.here and kept else Deed("gone")
+
+
+def _drop_local(found: Found) -> Deed:
+    if needed_by := dependents(found.remote, found.archive):
+        return Deed(said=f"{found.archive} is required by {', '.join(needed_by)}")
+    known = found.there is not None or found.absent
+    return Deed("delete local") if found.here and known else Deed()
+
+
+def _drop_remote(found: Found) -> Deed:
+    kept = _drop_local(found)
+    if kept.said or found.here:
+        return kept
+    if found.there is not None:
+        return Deed("delete remote")
+    return Deed("gone") if found.absent else Deed()
+
+
+# Observe and act
+
+
+async def sweep(eyes: Eyes, state: State) -> Swept:
+    """One round over the debris."""
+    downloads = state.kind == "restore"
+    found = await anyio.amap(lambda debris: _find(eyes, debris, downloads=downloads), state.debris)
+    deeds = decide(found, downloads=downloads)
+    said = await anyio.amap(lambda pair: _do(eyes.run, *pair), zip(found, deeds, strict=True))
+    left = [debris for debris, deed in zip(state.debris, deeds, strict=True) if deed.do != "gone"]
+    away = all(each.away for each, deed in zip(found, deeds, strict=True) if deed.do != "gone")
+    return Swept(state.model_copy(update={"debris": tuple(left)}), next(filter(None, said), ""), away)
+
+
+async def _find(eyes: Eyes, debris: Debris, *, downloads: bool) -> Found:
     place = eyes.place(debris.shard, debris.replica)
     if place is None:
         said = f"{debris.archive}: no Pod serves shard {debris.shard} replica {debris.replica} now"
-        return _Round(said=said)
+        return Found(debris.archive, trouble=said, away=True)
     try:
-        return await _look(await eyes.client(place), debris.archive, await eyes.version(place), clean)
+        version = await eyes.version(place)
+        return await _look(await eyes.client(place), debris.archive, version, downloads=downloads)
     except Missing as missing:
-        return _Round(said=missing.message)
+        return Found(debris.archive, trouble=missing.message, away=not place.url)
     except ChbackupError as error:
-        return _Round(said=sentence(place, error))
+        away = isinstance(error, ConnectionFailed) and not error.sent
+        return Found(debris.archive, trouble=sentence(place, error), away=away)
 
 
-async def _look(client: Client, archive: str, version: str, clean: _Clean) -> _Round:
+async def _look(client: Client, archive: str, version: str, *, downloads: bool) -> Found:
     rows = await client.actions()
-    running = [row for row in rows if row.running]
-    if running:
-        return _Round(said=await _stop(client, archive, running))
+    found = Found(archive, client, [row for row in rows if row.running])
+    if found.own is not None and not found.own.operation_id:
+        return replace(found, stoppable=await client.supports(Feature.KILL_OF_ACTIONS) is not False)
+    if found.running:
+        return found
     local, remote = await client.list_local(), await client.list_remote()
-    here, there = (next((each for each in listed if each.name == archive), None) for listed in (local, remote))
-    going_on = next((row for row in rows if row.archive == archive and deaf(row, version)), None)
-    if going_on is not None and _unfinished(going_on, here, there):
-        return _Round(said=f"waiting for the end of {going_on.command}, which a kill has not stopped")
-    return await clean(client, archive, here is not None, remote)
+    here = next((each for each in local if each.name == archive), None)
+    found = replace(found, here=here is not None, remote=remote)
+    lasting = next((row for row in rows if row.archive == archive and deaf(row, version)), None)
+    if lasting is not None and _unfinished(lasting, here, found.there):
+        return replace(found, trouble=f"waiting for the end of {lasting.command}, which a kill has not stopped")
+    if downloads or found.there is not None:
+        return found
+    return replace(found, absent=bool(remote) or await _store_says_absent(client, archive))
 
 
 def _unfinished(row: Action, here: Archive | None, there: Archive | None) -> bool:
     """Whether what a row makes is not whole yet; once it is, or was deleted, the row's work has ended."""
     made = here if row.verb == "download" else there
     return bool(made.broken) if made is not None else row.verb != "download" and here is not None
-
-
-async def _stop(client: Client, archive: str, running: Sequence[Action]) -> str:
-    own = next((row for row in running if row.archive == archive), None)
-    if own is None:
-        return f"{archive}: the sidecar is busy with: {running[0].command}"
-    if not own.operation_id and await client.supports(Feature.KILL_OF_ACTIONS) is False:
-        return f"waiting for the end of {own.command}, which can't be stopped before clickhouse-backup 2.8.1"
-    with suppress(NotFound, ConnectionFailed):  # it has ended meanwhile, or takes its time: the next round sees
-        await client.kill(own.command, timeout=_KILL_TIMEOUT)
-    return f"stopping {own.command}"
-
-
-async def _clean_download(client: Client, archive: str, here: bool, remote: Sequence[Archive]) -> _Round:
-    """Delete what a restore has downloaded, unless it is the last copy."""
-    there = any(listed.name == archive and not listed.broken for listed in remote)
-    if here and not remote:
-        return _Round(said=f"{archive}: the remote list is empty, so its local copy stays for now")
-    await _delete_local(client, archive, here and there)
-    return _Round(gone=not (here and there))
-
-
-async def _clean_both(run: Run, client: Client, archive: str, here: bool, remote: Sequence[Archive]) -> _Round:
-    there = next((listed for listed in remote if listed.name == archive), None)
-    needed_by = dependents(remote, archive)
-    if needed_by:
-        return _Round(said=f"{archive} is required by {', '.join(needed_by)}")
-    absent = there is None and (bool(remote) or await _store_says_absent(client, archive))
-    if there is not None or absent:
-        await _delete_local(client, archive, here)
-    if there is not None:
-        run.audit("about to", archive, there.size)
-        await client.delete_remote(archive, timeout=_DELETE_TIMEOUT)
-        run.audit("done", archive, there.size)
-    return _Round(gone=absent and not here)
-
-
-async def _delete_local(client: Client, archive: str, here: bool) -> None:
-    if here:
-        await client.delete_local(archive, timeout=_DELETE_TIMEOUT)
 
 
 async def _store_says_absent(client: Client, archive: str) -> bool:
@@ -172,6 +232,24 @@ async def _store_says_absent(client: Client, archive: str) -> bool:
     except NotFound:
         return True
     return False
+
+
+async def _do(run: Run, found: Found, deed: Deed) -> str:
+    """Do it; answers what is in the way."""
+    client, archive = found.client, found.archive
+    try:
+        if deed.do == "stop" and client is not None and found.own is not None:
+            with suppress(NotFound, ConnectionFailed):  # it has ended meanwhile, or takes its time: the next round sees
+                await client.kill(found.own.command, timeout=_KILL_TIMEOUT)
+        if deed.do == "delete local" and client is not None:
+            await client.delete_local(archive, timeout=_DELETE_TIMEOUT)
+        if deed.do == "delete remote" and client is not None and found.there is not None:
+            run.audit("about to", archive, found.there.size)
+            await client.delete_remote(archive, timeout=_DELETE_TIMEOUT)
+            run.audit("done", archive, found.there.size)
+    except ChbackupError as error:
+        return f"{archive}: {error}"
+    return deed.said
 
 
 async def abort(eyes: Eyes, run: Run) -> Outcome:
@@ -185,8 +263,8 @@ async def abort(eyes: Eyes, run: Run) -> Outcome:
     given_up = all_debris(state, eyes.run.now)
     if given_up is None:
         return Running("CleanupPending", "waiting for what was sent and may still arrive", 5.0, state.save())
-    swept, trouble = await sweep(eyes, given_up)
-    if not swept.debris:
+    swept = await sweep(eyes, given_up)
+    if not swept.state.debris:
         return Succeeded("nothing of the run is left")
-    said, pause = (trouble, 5.0) if trouble else (f"deleting {swept.debris[0].archive}", 1.0)
-    return Running("CleanupPending", said, pause, swept.save(), Patience.ABSENT)
+    said, pause = (swept.said, 5.0) if swept.said else (f"deleting {swept.state.debris[0].archive}", 1.0)
+    return Running("CleanupPending", said, pause, swept.state.save(), Patience.ABSENT)

@@ -52,11 +52,17 @@ def _named(live: Sequence[Table], names: Iterable[str], test: Callable[[Table], 
     return tuple(sorted(table.full_name for table in live if table.full_name in wanted and test(table)))
 
 
-def rows_apart(by_replica: Iterable[Sequence[Table]]) -> tuple[str, ...]:
-    """Tables that are not replicated and hold rows on more than one of a shard's replicas."""
-    holders: dict[str, int] = {}
-    for tables in by_replica:
-        for table in tables:
-            if not is_replicated(table) and table.total_bytes > 0:
-                holders[table.full_name] = holders.get(table.full_name, 0) + 1
-    return tuple(sorted(name for name, count in holders.items() if count > 1))
+def holds_rows(table: Table) -> bool:
+    """Whether an archive holds its rows; where the engine is not told, it may."""
+    return not table.skip and (not table.engine or table.engine_family.endswith("MergeTree"))
+
+
+def own_rows(tables: Iterable[Table]) -> tuple[str, ...]:
+    """Tables whose rows stand on this replica alone."""
+    own = (table for table in tables if holds_rows(table) and not is_replicated(table) and table.total_bytes > 0)
+    return tuple(sorted(table.full_name for table in own))
+
+
+def sizes(tables: Iterable[Table]) -> dict[str, int]:
+    """Bytes by table, of those whose rows an archive holds."""
+    return {table.full_name: table.total_bytes for table in tables if holds_rows(table)}

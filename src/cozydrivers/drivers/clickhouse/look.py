@@ -6,7 +6,17 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from chbackup import Action, Archive, ChbackupError, Client, NotFound, ServerError, Table, Unauthorized
+from chbackup import (
+    Action,
+    Archive,
+    ChbackupError,
+    Client,
+    ConnectionFailed,
+    NotFound,
+    ServerError,
+    Table,
+    Unauthorized,
+)
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse.access import Access, Missing, find, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
@@ -17,7 +27,10 @@ from cozydrivers.drivers.clickhouse.stored import Stored
 
 @dataclass(frozen=True)
 class Sight:
-    """What one sidecar shows. None stands for what was not read, never for what is absent."""
+    """What one sidecar shows. None stands for what was not read, never for what is absent.
+
+    One that is `away` could not be connected to: what was to be asked was not.
+    """
 
     place: Place | None = None
     trouble: str = ""
@@ -30,6 +43,7 @@ class Sight:
     version: str = ""
     metrics: str = ""
     stored: Stored | None = None
+    away: bool = False
 
     def local_copy(self, archive: str) -> Archive | None:
         """The local copy of that name, if the list was read and has it."""
@@ -81,15 +95,16 @@ class Eyes:
     async def read(self, place: Place | None, work: Callable[[Client], Awaitable[Sight]]) -> Sight:
         """What `work` sees there; trouble instead of an error."""
         if place is None:
-            return Sight(trouble="no Pod serves it now")
+            return Sight(trouble="no Pod serves it now", away=True)
         try:
             with suppress(Unauthorized):
                 return replace(await work(await self.client(place)), place=place)
             return replace(await work(await self.client(place)), place=place)  # with other credentials
         except Missing as missing:
-            return Sight(place=place, trouble=missing.message)
+            return Sight(place=place, trouble=missing.message, away=not place.url)
         except ChbackupError as error:
-            return Sight(place=place, trouble=sentence(place, error))
+            away = isinstance(error, ConnectionFailed) and not error.sent
+            return Sight(place=place, trouble=sentence(place, error), away=away)
 
 
 async def open_eyes(run: Run, access: Access) -> Eyes:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Container, Pod
@@ -16,6 +16,8 @@ PORT_NAME = "ch-backup-api"
 PORT = 7171
 MOST = 999
 """Shards, or replicas of one: more than that is a mistake in a spec."""
+SETTINGS = ("ALLOW_PARALLEL", "API_ALLOW_PARALLEL", "BACKUPS_TO_KEEP_LOCAL", "BACKUPS_TO_KEEP_REMOTE")
+"""Variables of a sidecar that decide whether what it makes can be relied upon."""
 _NAMED = 5
 CLUSTER = "clickhouse"
 """The one cluster of an application's installation, as Cozystack's chart names it."""
@@ -29,7 +31,7 @@ class Place:
 
     `pod_uid` is empty for an address that was counted, not seen. `storage` identifies the storage path, empty where
     the Pod does not tell it. `image` and `restarts` are the container's: with the Pod's UID they tell one process of it
-    from the next.
+    from the next. `settings` are those of `SETTINGS` that its container's environment holds in plain sight.
     """
 
     shard: int
@@ -42,6 +44,7 @@ class Place:
     cluster: str = CLUSTER
     image: str = ""
     restarts: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def label(self) -> str:
@@ -110,6 +113,7 @@ def _place(pod: Pod) -> Place | None:
         cluster=labels.get(CLUSTER_LABEL, CLUSTER),
         image=container.image,
         restarts=_restarts(pod, container),
+        settings={name: environment[name] for name in SETTINGS if name in environment},
     )
 
 

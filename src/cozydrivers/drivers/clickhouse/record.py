@@ -23,15 +23,21 @@ ARCHIVE = PREFIX + "archive."
 EXECUTION = PREFIX + "execution"
 STORAGE = PREFIX + "storage"
 IMPORTED = PREFIX + "imported"
+CLUSTER = PREFIX + "cluster"
+VERSIONS = PREFIX + "server-version"
 SCHEMA = 1
 _MOST_DIGITS = 18
 
 
 class Tables(Model):
-    """`clickhouse.backup/tables.<member>`: how many tables, a hash of their names, and those that need care."""
+    """`clickhouse.backup/tables.<member>`: how many tables, a hash of their names, and those that need care.
+
+    `bytes` is the size of all their rows, those in the bases of an increment too; 0 where it was not recorded.
+    """
 
     count: int
     hash: str
+    bytes: int = 0
     replicated: tuple[str, ...] = ()
     schema_only: tuple[str, ...] = ()
 
@@ -48,6 +54,11 @@ class Recorded(Model):
     data_size: int
     required: str = ""
     tables: Tables
+
+    @property
+    def whole(self) -> int:
+        """Bytes of all its rows, those in its bases too."""
+        return self.tables.bytes or self.data_size
 
 
 def tables_hash(names: Iterable[str]) -> str:
@@ -166,6 +177,12 @@ def claims(backups: Iterable[Backup]) -> Claims:
             if backup.metadata.deletion_timestamp is None:
                 holders[archive] = name
     return Claims(holders, archives, newer)
+
+
+def going(backups: Iterable[Backup]) -> set[str]:
+    """The archives of Backups that are being deleted, and the bases that these need."""
+    leaving = [backup for backup in backups if backup.metadata.deletion_timestamp is not None]
+    return {archive for each in claims(leaving).archives for archive in (each.name, each.required) if archive}
 
 
 def _is_newer(metadata: Mapping[str, str]) -> bool:

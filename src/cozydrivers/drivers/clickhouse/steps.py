@@ -8,6 +8,7 @@ from cozydrivers.drivers.base import EndReason, Patience
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State
 from cozydrivers.drivers.clickhouse.following import Rows, killed, quietened
 from cozydrivers.drivers.clickhouse.look import Scene
+from cozydrivers.drivers.clickhouse.places import Place
 
 MAX_ATTEMPTS = 3
 
@@ -39,10 +40,15 @@ class Submit:
 
 @dataclass(frozen=True)
 class Plan:
-    """To be submitted under a new intent; `given_up` is the name that it leaves behind."""
+    """To be submitted under a new intent; `given_up` is the name that it leaves behind.
+
+    `place` is another replica's, which takes the place of the one that was looked at; `said` is why.
+    """
 
     member: Member
     given_up: Debris | None = None
+    place: Place | None = None
+    said: str = ""
 
 
 @dataclass(frozen=True)

@@ -431,8 +431,8 @@ tables = st.lists(
 @st.composite
 def replicas(draw: Any) -> list[Candidate]:
     found = []
-    for spot in draw(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2)), max_size=5, unique=True)):
-        place = Place(*spot, f"pod-{spot}", "uid", "http://x", ready=draw(st.booleans()))
+    for shard, replica in draw(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2)), max_size=5, unique=True)):
+        place = Place(shard, replica, f"pod-{shard}-{replica}", "uid", "http://x", ready=draw(st.booleans()))
         found.append(Candidate(place, draw(st.none() | tables)))
     return found
 
@@ -489,7 +489,7 @@ def test_an_archive_moves_only_while_nothing_of_it_can_have_been_uploaded(
 ):
     submission = Submission(verb="create_remote", archive="x", state=state, at=NOW - timedelta(seconds=age))
     since = None if away is None else NOW - timedelta(seconds=away)
-    spot = {"shard": 0, "replica": 0, "pod": "p", "pod_uid": "uid"}
+    spot: Any = {"shard": 0, "replica": 0, "pod": "p", "pod_uid": "uid"}
     member = Member(**spot, submission=submission, stage=stage, begun=begun, apart=apart, base=base, away_since=since)
     place = Place(0, 0, "p", pod, "", ready=False) if pod else None
     if may_move(member, Sight(place, "gone", away=True), NOW):

@@ -1,11 +1,11 @@
 """BackupJobs: each makes one Backup, or fails saying why."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
+from cozydrivers.api.base import KubeObject
 from cozydrivers.controllers import restored
 from cozydrivers.controllers.deletion import latched
 from cozydrivers.controllers.job import JobController
@@ -20,6 +20,7 @@ from cozydrivers.controllers.resolve import (
     stand_in,
     without_strategy,
 )
+from cozydrivers.controllers.restored import Restored
 from cozydrivers.controllers.status import with_conditions
 from cozydrivers.controllers.wiring import application_of, backups_of
 from cozydrivers.drivers.base import Artifact, BackupRun, Driver, Outcome, Run, Succeeded
@@ -54,20 +55,25 @@ class BackupJobController(JobController[BackupJob]):
         return BackupRun(
             **self.situation(job, target),
             earlier=backups_of(self.caches, target.application),
-            restored_at=partial(self._restored_at, target),
+            restored_at=self._restored_at(target),
         )
 
-    async def _restored_at(self, target: Target) -> datetime | None:
-        """The last restore to the application that its lock tells of, or that a RestoreJob has begun."""
-        metadata = target.application.metadata
-        jobs = self.caches.of(RestoreJob, selected=True).list(metadata.namespace)
-        begun = [
-            job.status.completed_at or self.now()
-            for job in jobs
-            if job.status.started_at and application_of(job) == metadata.name
-        ]
-        told = [each.at for each in await restored.look(self.kube, target_of(target.application))]
-        return max([*begun, *told], default=None)
+    def _restored_at(self, target: Target) -> Callable[[], Awaitable[datetime | None]]:
+        """Tells of the last restore to the application: by its lock, read once, and by RestoreJobs that have begun."""
+        told: list[Sequence[Restored]] = []
+
+        async def at() -> datetime | None:
+            if not told:
+                told.append(await restored.look(self.kube, target_of(target.application)))
+            return max([*(each.at for each in told[0]), *self._restores(target.application)], default=None)
+
+        return at
+
+    def _restores(self, application: KubeObject) -> list[datetime]:
+        """When RestoreJobs have ended that have begun something there; now for those that have not."""
+        metadata, jobs = application.metadata, self.caches.of(RestoreJob, selected=True)
+        begun = [job for job in jobs.list(metadata.namespace) if job.status.started_at is not None]
+        return [job.status.completed_at or self.now() for job in begun if application_of(job) == metadata.name]
 
     async def refusal(self, job: BackupJob, target: Target) -> str:
         """A backup can be made again and again."""

@@ -398,7 +398,7 @@ NEW = archive_name(RUN, attempt=1, shard=0, shards=1, replica=0)
 
 def step_of(verdict: Verdict, *, required: str = OURS[1], held: int = 100, live: int = 100, **member: Any) -> Step:
     """The next step of an increment of 10 bytes on 90, as it is listed; `held` is what its tables add up to."""
-    state = "sending" if verdict is Verdict.SEND else "sent"
+    state: Any = "sending" if verdict is Verdict.SEND else "sent"
     submission = Submission(verb="create_remote", archive=NEW, state=state, at=NOW)
     made: Any = {"shard": 0, "replica": 0, "pod": "p", "pod_uid": "u", "stage": "making", "base": OURS[1]} | member
     whole = Member(submission=submission, source_bytes=100, **made)

@@ -13,7 +13,7 @@ from cozydrivers.drivers.clickhouse.checkpoint import Member
 from cozydrivers.drivers.clickhouse.engines import own_rows, sizes
 from cozydrivers.drivers.clickhouse.following import LOOK
 from cozydrivers.drivers.clickhouse.look import Sight
-from cozydrivers.drivers.clickhouse.places import Place
+from cozydrivers.drivers.clickhouse.places import CLUSTER, Place
 
 AWAY = timedelta(seconds=60)
 """How long a sidecar is waited for before another replica takes its place."""

@@ -31,7 +31,7 @@ from cozydrivers.drivers.clickhouse.steps import End, Go, Hold, Step, Submit
 from cozydrivers.errors import InvalidInput
 
 pytestmark = pytest.mark.anyio
-total = settings(deadline=None, max_examples=100)
+total = settings(deadline=None, max_examples=60)
 
 
 async def says(stage: Stage, **parameters: str) -> None:

@@ -161,10 +161,10 @@ async def test_a_download_and_a_restore_outlive_a_restart_of_the_server():
 @both
 async def test_a_resumed_upload_outlives_a_restart_of_the_server(version: str):
     """Up to 2.8.0 a row without an id says `cancel` and goes on: nothing may be sent beside it."""
-    stage = await slowly(version=version)
+    stage = await slowly(upload=24, version=version)
     async with stage.managed():
         job = await stage.backup("nightly")
-        await killed_at(stage, 4)
+        await killed_at(stage, 7)
         await anyio.sleep(1)
         await restart_server(stage)
         await assert_once(stage, job)
@@ -364,10 +364,10 @@ async def test_a_killed_resume_is_waited_out_where_a_kill_does_not_stop_it():
 
 
 async def test_a_job_that_is_deleted_waits_for_what_a_kill_does_not_stop():
-    stage = await slowly()
+    stage = await slowly(upload=24)
     async with stage.managed():
         job = await stage.stands(await stage.backup("nightly"), "InProgress")
-        await killed_at(stage, 4)
+        await killed_at(stage, 7)
         await anyio.sleep(1)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(by_hand, stage, "POST", "/backup/kill")

@@ -5,10 +5,13 @@ Each archive's name is asked for once, and the job ends well, or for a true reas
 
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
+import httpx
 import pytest
 from tests.cozydrivers.checks import (
+    Change,
     assert_one_sentence,
     authorization,
     backed_up,
@@ -22,11 +25,19 @@ from tests.cozydrivers.checks import (
 )
 from tests.cozydrivers.stage import TENANT, Stage, recorded
 
-from chbackup import Action
+from chbackup import Action, Client
 from chbackup.testing import FakeSidecar
+from chbackup.testing._transport import FakeTransport
+from cozydrivers import ClickHouseDriver, Manager
 from cozydrivers.api.backups import BackupJob, RestoreJob
 from cozydrivers.api.core import Pod
+from cozydrivers.controllers.backupjob import BackupJobController
+from cozydrivers.drivers.clickhouse import act
+from cozydrivers.drivers.clickhouse.checkpoint import Member
 from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, judge
+from cozydrivers.drivers.clickhouse.look import Sight, open_eyes
+from cozydrivers.drivers.clickhouse.steps import Hold
+from cozydrivers.testing.operators import Network
 
 pytestmark = pytest.mark.anyio
 
@@ -249,25 +260,74 @@ async def test_two_addresses_that_are_swapped_are_followed_to_their_pods():
     async with stage.managed():
         job = await stage.backup("nightly")
         await anyio.sleep(4)
-        pods = [await stage.kube.get(Pod, pod_name(shard), TENANT) for shard in (0, 1)]
-        known = stage.network._sidecars
-        one, other = (each.status.pod_ip for each in pods)
-        known[one], known[other] = known[other], known[one]
-        await anyio.sleep(3)  # so long nobody is told
-        for shard, address in ((0, other), (1, one)):
-            await stage.app.report(stage.kube, shard, 0, address=address)
+        await swap(stage)
         await assert_once(stage, job)
+
+
+async def swap(stage: Stage) -> None:
+    """Give each of the two Pods the other's address, and tell so."""
+    known = stage.network._sidecars
+    one, other = [(await stage.kube.get(Pod, pod_name(shard), TENANT)).status.pod_ip for shard in (0, 1)]
+    known[one], known[other] = known[other], known[one]
+    await stage.app.report(stage.kube, 0, 0, address=other)
+    await stage.app.report(stage.kube, 1, 0, address=one)
+
+
+async def create_anew(stage: Stage) -> None:
+    await without(Pod, pod_name(0), TENANT)(stage)
+    await stage.app.start_pod(stage.kube, 0)
+
+
+@pytest.mark.parametrize("change", [swap, create_anew])
+async def test_nothing_is_sent_to_what_is_not_the_pod_of_the_intent_any_more(change: Change):
+    """The cache of Pods may be a moment old, addresses are used again, and one password fits all shards."""
+    stage = await staged()
+    job = await stage.backup("nightly")
+    async with stage.driver() as driver:
+        controller = BackupJobController(stage.kube, drivers=[driver], now=stage.now)
+        eyes = await open_eyes(await controller.run_of(job, await controller.resolve(job)), driver._access)
+        place = next(place for place in eyes.places if place.shard == 0)
+        submission = Submission(verb="create_remote", archive="x", state="sending", at=stage.now())
+        member = Member(shard=0, replica=0, pod=place.pod, pod_uid=place.pod_uid, submission=submission, stage="making")
+        await change(stage)
+        held = await act.submit(eyes, member, Sight(place), act.create_remote)
+    assert isinstance(held, Hold)
+    assert (held.reason, held.member.submission.state) == ("SidecarUnreachable", "planned")
+    assert stage.touched() == []
 
 
 # Two controllers
 
 
+class SlowWay(Network):
+    """The sidecars, as one reaches them whose submissions are on their way for a while."""
+
+    def __init__(self, real: Network, seconds: float) -> None:
+        super().__init__()
+        self._sidecars = real._sidecars
+        self._seconds = seconds
+
+    def connect(self, url: str, /, *, username: str, password: str, timeout: float) -> Client:
+        sidecar = self._sidecars[httpx.URL(url).host]
+
+        async def handle(method: str, path: str, query: str, headers: Any, body: bytes) -> Any:
+            await anyio.sleep(self._seconds if path == "/backup/create_remote" else 0)
+            return await sidecar.handle(method, path, query, headers, body)
+
+        http_client = httpx.AsyncClient(transport=FakeTransport(handle))
+        return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
+
+
 async def test_two_controllers_without_an_election_do_one_job_once():
+    """The other one sees the intent while the first one's request is still on its way."""
     stage = await slowly(create=0.5, upload=3)
     stage.cluster.faults.latency = 0.05
-    async with stage.managed(), stage.managed():
-        job = await stage.backup("nightly")
-        await assert_once(stage, job)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            driver = ClickHouseDriver(connect=SlowWay(stage.network, 3).connect)
+            tasks.start_soon(Manager(stage.kube, drivers=[driver], now=stage.now).run)
+        await assert_once(stage, await stage.backup("nightly"))
+        tasks.cancel_scope.cancel()
 
 
 async def test_two_controllers_restore_once():

@@ -13,13 +13,16 @@ from tests.cozydrivers.checks import (
     rows,
     slow,
     staged,
+    without_pod,
 )
 from tests.cozydrivers.stage import APP, TENANT, Stage, recorded
 from tests.whole import whole
 
+from chbackup.testing import FakeSidecar
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.core import Pod
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem, places
+from cozydrivers.testing.operators import PASSWORD, USERNAME
 
 pytestmark = pytest.mark.anyio
 
@@ -108,16 +111,21 @@ def test_another_cluster_is_no_shard_and_is_said():
     assert layout_problem(SHOP, found(pod())) == layout_problem(SHOP, found(pod(cluster=None))) == ""
 
 
-async def foreign_pod(stage: Stage) -> None:
+async def foreign_pod(stage: Stage) -> FakeSidecar:
+    """A Pod of another cluster of the installation, as shard 1 of it."""
+    sidecar = FakeSidecar(username=USERNAME, password=PASSWORD, storage=stage.app.sidecar(0).storage, path=APP)
     labels = {f"{LABEL}/chi": f"clickhouse-{APP}", f"{LABEL}/cluster": "reports"}
-    labels |= {f"{LABEL}/{which}": "0" for which in ("shard", "replica")}
-    body = {"metadata": {"name": "reports-0-0-0", "labels": labels}, "spec": {"containers": [SERVER, SIDECAR]}}
+    labels |= {f"{LABEL}/shard": "1", f"{LABEL}/replica": "0"}
+    body = {"metadata": {"name": "reports-1-0-0", "labels": labels}, "spec": {"containers": [SERVER, SIDECAR]}}
     await stage.kube.create(Pod, body, TENANT)
+    status = {"podIP": stage.network.attach(sidecar), "conditions": [{"type": "Ready", "status": "True"}]}
+    await stage.kube.merge_patch(Pod, "reports-1-0-0", {"status": status}, TENANT, status=True)
+    return sidecar
 
 
 async def without_foreign_pod(stage: Stage) -> None:
-    other = await stage.kube.get(Pod, "reports-0-0-0", TENANT)
-    await stage.kube.delete(Pod, "reports-0-0-0", TENANT, uid=other.metadata.uid)
+    other = await stage.kube.get(Pod, "reports-1-0-0", TENANT)
+    await stage.kube.delete(Pod, "reports-1-0-0", TENANT, uid=other.metadata.uid)
 
 
 async def test_a_job_waits_while_there_is_another_cluster_and_touches_neither():
@@ -137,8 +145,12 @@ async def test_a_job_that_is_deleted_cleans_up_in_its_own_cluster_alone():
     slow(stage, 60)
     async with stage.managed():
         job = await stage.stands(await stage.backup("nightly"), "InProgress")
-        await foreign_pod(stage)
+        foreign = await foreign_pod(stage)
+        await without_pod(stage)
         await stage.kube.delete(type(job), "nightly", TENANT, uid=job.metadata.uid)
+        await anyio.sleep(30)
+        assert foreign.requests == []
+        await stage.app.start_pod(stage.kube, 1)
         await anyio.sleep(60)
     assert (stage.archives(), stage.local_copies()) == (set(), set())
 

@@ -21,7 +21,11 @@ from cozydrivers.metrics import Metrics
 
 
 class Connect(Protocol):
-    """What makes a client for an address; `chbackup.Client` itself, or one over another transport."""
+    """What makes a client for an address; `chbackup.Client` itself, or one over another transport.
+
+    A sidecar with TLS needs a certificate for its address by a public authority, or a client that knows another one:
+    `functools.partial(Client, verify=chbackup.tls_context(ca_file=...))`.
+    """
 
     def __call__(self, url: str, /, *, username: str, password: str, timeout: float) -> Client:
         """Make it."""

@@ -1,22 +1,11 @@
 """Observe: read what a step is decided on, and no more. At most two requests to a sidecar that is at work."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
 
-from chbackup import (
-    Action,
-    Archive,
-    ChbackupError,
-    Client,
-    ConnectionFailed,
-    NotFound,
-    ServerError,
-    Table,
-    Unauthorized,
-)
+from chbackup import Action, Archive, ChbackupError, Client, ConnectionFailed, NotFound, ServerError, Table
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse.access import Access, Missing, find, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
@@ -97,9 +86,7 @@ class Eyes:
         if place is None:
             return Sight(trouble="no Pod serves it now", away=True)
         try:
-            with suppress(Unauthorized):
-                return replace(await work(await self.client(place)), place=place)
-            return replace(await work(await self.client(place)), place=place)  # with other credentials
+            return replace(await work(await self.client(place)), place=place)
         except Missing as missing:
             return Sight(place=place, trouble=missing.message, away=not place.url)
         except ChbackupError as error:

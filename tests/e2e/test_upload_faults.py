@@ -7,11 +7,9 @@ from tests.e2e.objects import archives, conditions
 from tests.e2e.proxy import gate
 from tests.e2e.scene import Scene
 from tests.real.processes import wait_until
+from tests.real.sidecar import IMPATIENT
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
-
-# A few seconds, where the server tries for a minute.
-IMPATIENT = {"RETRIES_ON_FAILURE": "1", "RETRIES_PAUSE": "100ms", "S3_MAX_RETRIES": "1"}
 
 
 async def _assert_made_once(scene: Scene, *, resumed: bool = False) -> None:

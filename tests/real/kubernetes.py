@@ -106,7 +106,7 @@ class RealKubeApiserver(Server):
 
     async def is_ready(self) -> bool:
         """Tell whether all of the server's start is done, the bootstrap of RBAC included."""
-        if not self.certificates.exists():
+        if not self.certificates.with_suffix(".key").exists():  # written after the certificates
             return False
         async with self.client() as client:
             return await answers(client, "/readyz")

@@ -24,6 +24,9 @@ SLOW_UPLOADS = {
     "S3_CONCURRENCY": "1",
 }
 
+# Without these a request to the store is tried for a minute.
+IMPATIENT = {"RETRIES_ON_FAILURE": "1", "RETRIES_PAUSE": "100ms", "S3_MAX_RETRIES": "1"}
+
 
 @dataclass(frozen=True)
 class Binary:

@@ -63,10 +63,26 @@ def reference_lease(holder: str, renewed: str) -> Manifest:
     }
 
 
-def backup_job(name: str) -> Manifest:
+def backup_class(name: str, **parameters: str) -> Manifest:
+    """A class with the guide's strategy, and parameters of the driver."""
+    strategy = {
+        "application": {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse"},
+        "strategyRef": {
+            "apiGroup": "strategy.backups.cozystack.io",
+            "kind": "Altinity",
+            "name": "clickhouse-data-altinity-strategy",
+        },
+        "parameters": parameters,
+    }
+    metadata = {"name": name}
+    kind = {"apiVersion": "backups.cozystack.io/v1alpha1", "kind": "BackupClass"}
+    return {**kind, "metadata": metadata, "spec": {"strategies": [strategy]}}
+
+
+def backup_job(name: str, backup_class: str = "clickhouse-data-backup") -> Manifest:
     """A tenant's BackupJob."""
     reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": APPLICATION}
-    spec = {"applicationRef": reference, "backupClassName": "clickhouse-data-backup"}
+    spec = {"applicationRef": reference, "backupClassName": backup_class}
     return _job("BackupJob", name, spec)
 
 

@@ -129,9 +129,9 @@ class Scene:
         assert ended["status"]["phase"] == "Succeeded", ended["status"]
         return await kube.get(self.client, "Backup", self.namespace, ended["status"]["backupRef"]["name"])
 
-    async def back_up(self, job: str) -> Manifest:
+    async def back_up(self, job: str, **options: str) -> Manifest:
         """Create a BackupJob and return the Backup that it makes."""
-        await self.submit(objects.backup_job(job))
+        await self.submit(objects.backup_job(job, **options))
         return await self.backup_of(job)
 
     async def rows(self) -> list[str]:

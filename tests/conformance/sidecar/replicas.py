@@ -19,6 +19,7 @@ from chbackup.testing import FakeSidecar, FakeStorage, FakeZooKeeper
 
 SHARD = "01"
 PATHS = itertools.count(1)
+_PARENTS = (f"/clickhouse/tables/{SHARD}", f"/clickhouse/tables/real/{SHARD}/demo")
 
 
 class Replica(Rig):
@@ -141,8 +142,15 @@ def _remove_folders(data: Path) -> None:
 async def _forget_entries(server: RealClickHouse) -> None:
     """Delete the entries that lost tables have left."""
     assert server.zookeeper
-    if "clickhouse" in await server.query("SELECT name FROM system.zookeeper WHERE path = '/'"):
+    if [path for path in _PARENTS if await _children(server, path)]:
         await server.zookeeper.delete("/clickhouse")
+
+
+async def _children(server: RealClickHouse, path: str) -> str:
+    try:
+        return await server.query(f"SELECT name FROM system.zookeeper WHERE path = '{path}'")
+    except RuntimeError:  # there is no such path
+        return ""
 
 
 async def arrive(replicas: Sequence[Replica], table: str, *rows: int) -> None:

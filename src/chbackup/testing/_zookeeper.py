@@ -116,13 +116,17 @@ class FakeZooKeeper:
 
     def leave(self, table: ReplicatedTable) -> None:
         """Remove a replica; the last one takes the path with it."""
-        del table.shared.replicas[table.replica]
+        table.shared.replicas.pop(table.replica, None)
         if not table.shared.replicas:
             self.paths = {path: shared for path, shared in self.paths.items() if shared is not table.shared}
 
     def delete(self, path: str) -> None:
-        """Delete everything at a path and below it, as an administrator does with what was left over."""
+        """Delete a path and all below it, as an administrator does with `…/replicas/r1` that was left over."""
         self.paths = {own: shared for own, shared in self.paths.items() if not f"{own}/".startswith(f"{path}/")}
+        for own, shared in self.paths.items():
+            below = [name for name in shared.replicas if f"{own}/replicas/{name}/".startswith(f"{path}/")]
+            for name in below:
+                del shared.replicas[name]
 
     def settle(self) -> None:
         """Let the replicas do what is due."""

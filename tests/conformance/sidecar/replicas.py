@@ -30,6 +30,10 @@ class Replica(Rig):
         """Take a table away as a lost disk does: its entry in ZooKeeper stays."""
 
     @abstractmethod
+    async def delete_entry(self, path: str) -> None:
+        """Delete a path in ZooKeeper with everything below it."""
+
+    @abstractmethod
     def server_down(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Let its ClickHouse be away while the block lasts."""
 
@@ -58,6 +62,9 @@ class FakeReplica(FakeRig, Replica):
     async def lose_table(self, table: str) -> None:
         self.fake.tables.lose(table)
 
+    async def delete_entry(self, path: str) -> None:
+        self.fake.zookeeper.delete(path)
+
     @contextlib.asynccontextmanager
     async def server_down(self) -> AsyncIterator[None]:
         self.fake.faults.clickhouse_down = True
@@ -73,6 +80,10 @@ class RealReplica(RealRig, Replica):
         data, path = Path(self.clickhouse.data), table.replace(".", "/")
         (data / f"metadata/{path}.sql").unlink()
         shutil.rmtree(data / f"data/{path}")
+
+    async def delete_entry(self, path: str) -> None:
+        assert self.clickhouse.zookeeper
+        await self.clickhouse.zookeeper.delete(path)
 
     @contextlib.asynccontextmanager
     async def server_down(self) -> AsyncIterator[None]:

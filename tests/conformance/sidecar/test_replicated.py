@@ -166,6 +166,15 @@ async def test_an_entry_that_was_left_puts_the_table_elsewhere(r1: Replica, r2: 
     await all_have((r1, r2), R, 1000, 1010)
 
 
+async def test_an_entry_that_was_left_and_is_deleted_is_no_more_in_the_way(r1: Replica, r2: Replica):
+    await r1.lose_table(R)
+    await r1.delete_entry("/clickhouse/tables/01/r/replicas/r1")
+    await r1.run(f"/backup/restore/B1?schema=1&table={R}")
+    assert ENGINE in await r1.query(R)
+    await r2.insert(R, 10)
+    await all_have((r1, r2), R, 1010, 1010)
+
+
 async def test_entries_that_were_left_of_all_put_the_table_elsewhere_together(r1: Replica, r2: Replica):
     for replica in (r1, r2):
         await replica.lose_table(R)

@@ -9,6 +9,7 @@ import httpx
 from tests.cozydrivers.stage import Stage
 
 from chbackup import Client
+from chbackup._http import _BareClient
 from chbackup.testing._transport import FakeTransport
 from cozydrivers import ClickHouseDriver, KubeClient, Manager
 from cozydrivers.errors import LeadershipLost
@@ -106,7 +107,7 @@ class Process:
             except LostReply:
                 raise ConnectionResetError("lost") from None
 
-        http_client = httpx.AsyncClient(transport=FakeTransport(handle))
+        http_client = _BareClient(FakeTransport(handle))
         return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
 
     async def _meet(self, method: str, path: str, work: Callable[[], Awaitable[Any]]) -> Any:

@@ -89,23 +89,23 @@ async def clean_run(name: str) -> list[Asked]:
     return await run(name, None)
 
 
-def points(trace: Sequence[Asked], *, every_read: bool = False) -> list[Point]:
-    """The moments at which something befalls a controller.
+def points(trace: Sequence[Asked], *, each: bool = False) -> list[Point]:
+    """The moments at which something befalls a controller: before and after each request; a lost reply to a change.
 
-    Each request that changes anything: death before it and after it, and the loss of its reply. Of the reads of one
-    moment between two changes the first stands for all: the fakes are in the same state, and a dead controller leaves
-    nothing else; with `every_read` each of them.
+    A dead controller leaves nothing but what it has changed. So where the fakes are in a state in which it has died
+    already, at that time and after those changes, it need not die again, unless `each` is asked for.
     """
     found: list[Point] = []
     seen: set[tuple[int, float]] = set()
     done = 0
     for number, asked in enumerate(trace):
-        if asked.changes or every_read or (done, asked.at) not in seen:
-            found.append(Point(number, "dies before"))
+        for moment in ("dies before", "dies after"):
+            if each or (done, asked.at) not in seen:
+                found.append(Point(number, moment))
+            seen.add((done, asked.at))
+            done += asked.changes and moment == "dies before"
         if asked.changes:
-            done += 1
-            found += [Point(number, "dies after"), Point(number, "reply lost")]
-        seen.add((done, asked.at))
+            found.append(Point(number, "reply lost"))
     return found
 
 

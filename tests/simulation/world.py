@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 from tests.cozydrivers.fate import Point, Process, changes
 from tests.cozydrivers.stage import APP, CLASS, TENANT, Stage
 from tests.simulation.observer import Observer
@@ -112,7 +111,7 @@ class World(Stage):
             self.story.tell(f"{who}: {request} -> {answer[0] if isinstance(answer, tuple) else repr(answer)}")
         self.observer.look()
 
-    async def supervise(self, tasks: TaskGroup) -> None:
+    async def supervise(self) -> None:
         """Run a controller, and another one a second after each that ends."""
         while True:
             process = self.process()

@@ -1,8 +1,8 @@
-import looptime
 import pytest
+from tests.simulation.clock import new_event_loop
 
 
 @pytest.fixture
 def anyio_backend():
     """Asyncio in virtual time."""
-    return "asyncio", {"loop_factory": looptime.new_event_loop}
+    return "asyncio", {"loop_factory": new_event_loop}

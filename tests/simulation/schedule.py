@@ -3,8 +3,8 @@
 import random
 
 import anyio
-import looptime
 from tests.simulation.accidents import ACCIDENTS, start
+from tests.simulation.clock import new_event_loop
 from tests.simulation.observer import Violation
 from tests.simulation.story import Story
 from tests.simulation.users import use
@@ -21,7 +21,7 @@ def simulate(seed: int) -> Story:
     random.seed(seed)  # the jitter of the program
     story = Story(f"seed {seed}", f"make simulate SEEDS={seed}")
     try:
-        anyio.run(_simulate, seed, story, backend_options={"loop_factory": looptime.new_event_loop})
+        anyio.run(_simulate, seed, story, backend_options={"loop_factory": new_event_loop})
     except BaseExceptionGroup as group:
         raise _first(group) from None
     return story
@@ -39,10 +39,10 @@ async def _simulate(seed: int, story: Story) -> None:
     chance = random.Random(seed)
     world = World(
         story,
-        apps=chance.choice([1, 1, 1, 2]),
+        apps=2 if chance.random() < 0.15 else 1,
         version=chance.choice(["2.7.4", "2.8.1-dev"]),
         parameters={} if chance.random() < 0.8 else {"deletionPolicy": "Retain"},
-        elected=chance.random() < 0.1,
+        elected=chance.random() < 0.05,
     )
     await world.set_up()
     _vary(world, chance)
@@ -91,7 +91,7 @@ async def _act(world: World, chance: random.Random) -> None:
     async with anyio.create_task_group() as tasks:
         for app in world.apps:
             tasks.start_soon(use, world, app, random.Random(chance.random()))
-        for _ in range(chance.choice([1, 2, 3, 3, 4, 6])):
+        for _ in range(chance.choice([1, 2, 2, 3, 4, 5])):
             tasks.start_soon(_happens, world, random.Random(chance.random()))
 
 

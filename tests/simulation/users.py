@@ -139,7 +139,7 @@ async def use(world: World, app: Installation, chance: random.Random) -> None:
         user.restores_over_what_is_there,
         user.deletes,
     ]
-    for _ in range(chance.choice([1, 2, 2, 3])):
+    for _ in range(chance.choice([1, 1, 1, 2])):
         await chance.choice(does)()
         await anyio.sleep(chance.choice([0.0, chance.uniform(0, 5)]))
         if chance.random() < 0.5:

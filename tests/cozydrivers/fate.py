@@ -10,7 +10,7 @@ from tests.cozydrivers.stage import Stage
 
 from chbackup import Client
 from chbackup._http import _BareClient
-from chbackup.testing._transport import FakeTransport
+from chbackup.testing._transport import FakeTransport, Handler
 from cozydrivers import ClickHouseDriver, KubeClient, Manager
 from cozydrivers.errors import LeadershipLost
 from cozydrivers.runtime.elector import Elector
@@ -98,17 +98,21 @@ class Process:
 
     def _connect(self, url: str, /, *, username: str, password: str, timeout: float) -> Client:
         """A client for whoever has the address at the moment of each request."""
+        host = httpx.URL(url).host
 
         async def handle(method: str, path: str, query: str, headers: Any, body: bytes) -> Any:
-            sidecar = self._stage.network._sidecars[httpx.URL(url).host]
             asked = f"{path}?{query}" if query else path
             try:
-                return await self._meet(method, asked, lambda: sidecar.handle(method, path, query, headers, body))
+                return await self._meet(method, asked, lambda: self._at(host)(method, path, query, headers, body))
             except LostReply:
                 raise ConnectionResetError("lost") from None
 
         http_client = _BareClient(FakeTransport(handle))
         return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
+
+    def _at(self, host: str) -> Handler:
+        sidecar = self._stage.network._sidecars.get(host)
+        return sidecar.handle if sidecar is not None else _nobody
 
     async def _meet(self, method: str, path: str, work: Callable[[], Awaitable[Any]]) -> Any:
         """Carry a request out, unless the process is dead, or fate has it otherwise."""
@@ -141,6 +145,10 @@ class Process:
         self.struck.set()
         self.kill()
         await anyio.sleep_forever()
+
+
+async def _nobody(*request: Any) -> tuple[int, dict[str, str], bytes]:
+    raise ConnectionRefusedError("nobody listens there")
 
 
 class LostReply(Exception):

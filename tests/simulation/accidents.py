@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import anyio
-from tests.cozydrivers.stage import TENANT
 from tests.simulation.world import World
 
 from chbackup.testing import FakeSidecar
-from cozydrivers.api.core import Pod, Secret
+from cozydrivers.api.core import Secret
 from cozydrivers.testing.operators import PASSWORD, USERNAME, Installation
 
 Accident = Callable[[World, random.Random], Awaitable[None]]
@@ -24,7 +23,9 @@ async def sidecar_loses_replies(world: World, chance: random.Random) -> None:
     sidecar, where = _any(world, chance)
     path = chance.choice(["", "create_remote", "download", "restore", "delete", "actions", "list"])
     after, times = chance.random() < 0.7, chance.randint(1, 4)
-    world.story.tell(f"{where} loses {times} replies to {path or 'anything'}, {'after' if after else 'before'} the work")
+    world.story.tell(
+        f"{where} loses {times} replies to {path or 'anything'}, {'after' if after else 'before'} the work"
+    )
     sidecar.faults.lose_reply(path=path, after_work=after, times=times)
     await anyio.sleep(chance.uniform(1, 20))
     sidecar.faults.replies.clear()
@@ -40,7 +41,7 @@ async def sidecar_is_killed(world: World, chance: random.Random) -> None:
         world.story.tell(f"{where} is killed, for {pause:.2f} s")
         sidecar.kill_process()
         await anyio.sleep(pause)
-        start(sidecar)
+        world.starts(sidecar)
         await anyio.sleep(chance.uniform(0, 8))
 
 
@@ -221,7 +222,7 @@ async def pod_is_recreated(world: World, chance: random.Random) -> None:
     sidecar.kill_process()
     await anyio.sleep(chance.choice([0.0, chance.uniform(0, 20)]))
     world.recreates_pod(app, shard)
-    start(sidecar)
+    world.starts(sidecar)
 
 
 async def pods_swap_addresses(world: World, chance: random.Random) -> None:
@@ -230,23 +231,23 @@ async def pods_swap_addresses(world: World, chance: random.Random) -> None:
     sidecars = [app.sidecar(shard) for shard in (0, 1)]
     if not all(sidecar.running for sidecar in sidecars):
         return
+    addresses = [world.address(sidecar) for sidecar in sidecars]
     for sidecar in sidecars:
         sidecar.kill_process()
-    left = world.recreates_pod(app, 0)
-    mine = world.recreates_pod(app, 1, left)
-    world.recreates_pod(app, 0, mine)
-    for sidecar in sidecars:
-        start(sidecar)
+        world.network.detach(sidecar)
+    for shard in chance.sample([0, 1], 2):
+        world.recreates_pod(app, shard, addresses[1 - shard])
+        world.starts(sidecars[shard])
+        await anyio.sleep(chance.choice([0.0, 0.0, 3.0]))
 
 
 async def pod_is_not_ready(world: World, chance: random.Random) -> None:
     """A Pod is not ready for a while."""
     app, shard = _any_shard(world, chance)
-    path = f"{Pod.resource.path(TENANT, app.pod_name(shard))}/status"
     world.story.tell(f"{app.pod_name(shard)} is not ready")
-    world.cluster.act("PATCH", path, {"status": {"conditions": [{"type": "Ready", "status": "False"}]}})
+    world.reports(app, shard, conditions=[{"type": "Ready", "status": "False"}])
     await anyio.sleep(chance.uniform(0.5, 30))
-    world.cluster.act("PATCH", path, {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+    world.reports(app, shard, conditions=[{"type": "Ready", "status": "True"}])
 
 
 async def password_is_rotated(world: World, chance: random.Random) -> None:
@@ -331,12 +332,6 @@ ACCIDENTS: list[Accident] = [
     second_controller,
     clock_jumps,
 ]
-
-
-def start(sidecar: FakeSidecar) -> None:
-    """Start a process, unless another accident has done so."""
-    if not sidecar.running:
-        sidecar.start_process()
 
 
 def _any(world: World, chance: random.Random) -> tuple[FakeSidecar, str]:

@@ -273,7 +273,11 @@ class Observer:
         """What is still to be waited for; empty where there is nothing."""
         for storage in JOBS:
             for obj in self._all(storage):
-                if _phase(obj) not in ("Succeeded", "Failed") or _is_held(obj) or "deletionTimestamp" in obj["metadata"]:
+                if (
+                    _phase(obj) not in ("Succeeded", "Failed")
+                    or _is_held(obj)
+                    or "deletionTimestamp" in obj["metadata"]
+                ):
                     said = obj.get("status", {}).get("message", "")
                     return f"{obj['kind']} {obj['metadata']['name']}, {_phase(obj)}: {said}"
         for obj in self._all(BACKUPS):

@@ -3,9 +3,8 @@
 import random
 
 import anyio
-from tests.simulation.accidents import ACCIDENTS, start
+from tests.simulation.accidents import ACCIDENTS
 from tests.simulation.clock import new_event_loop
-from tests.simulation.observer import Violation
 from tests.simulation.story import Story
 from tests.simulation.users import use
 from tests.simulation.world import World
@@ -20,19 +19,8 @@ def simulate(seed: int) -> Story:
     """Tell the story of a seed. Raises Violation, which holds it."""
     random.seed(seed)  # the jitter of the program
     story = Story(f"seed {seed}", f"make simulate SEEDS={seed}")
-    try:
-        anyio.run(_simulate, seed, story, backend_options={"loop_factory": new_event_loop})
-    except BaseExceptionGroup as group:
-        raise _first(group) from None
+    anyio.run(_simulate, seed, story, backend_options={"loop_factory": new_event_loop})
     return story
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    violations = group.subgroup(Violation)
-    found: BaseException = violations or group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
 
 
 async def _simulate(seed: int, story: Story) -> None:
@@ -56,11 +44,10 @@ async def _simulate(seed: int, story: Story) -> None:
             _heal(world)
             await world.calm()
             background.cancel_scope.cancel()
-    except Violation:
-        raise
     except Exception as error:
-        story.tell(f"{type(error).__name__}: {error}")
-        raise Violation(f"the simulation itself: {error!r}\n{story}") from error
+        if world.observer.violation is None:
+            world.observer.fail(f"the simulation itself: {error!r}")
+        raise world.observer.violation from None
 
 
 def _vary(world: World, chance: random.Random) -> None:
@@ -78,7 +65,7 @@ def _heal(world: World) -> None:
     world.cluster.faults.clear()
     for sidecar in world.sidecars:
         sidecar.faults.heal()
-        start(sidecar)
+        world.starts(sidecar)
 
 
 async def _watch(world: World) -> None:

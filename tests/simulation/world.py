@@ -21,27 +21,6 @@ TABLES = ("shop.orders", "shop.items")
 SECOND_APP = "other-clickhouse"
 
 
-class Addresses(Network):
-    """Pods' addresses that can be given up, and given to another Pod."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._nobody = FakeSidecar()
-        self._nobody.kill_process()
-
-    def of(self, sidecar: FakeSidecar) -> str:
-        """Where it listens now."""
-        return next(address for address, other in self._sidecars.items() if other is sidecar)
-
-    def give_up(self, address: str) -> None:
-        """Nobody listens there any more."""
-        self._sidecars[address] = self._nobody
-
-    def give(self, address: str, sidecar: FakeSidecar) -> None:
-        """Let a sidecar listen there from now on."""
-        self._sidecars[address] = sidecar
-
-
 class World(Stage):
     """A stage with an observer, whose controllers are processes of their own.
 
@@ -60,14 +39,12 @@ class World(Stage):
     ) -> None:
         super().__init__()
         self.story = story
-        self.network = Addresses()
+        self.network = Network()
         self.elected = elected
         self.parameters = {"deletionPolicy": "Delete", **(parameters or {})}
         storage = FakeStorage()
         self.apps = [
-            Installation(
-                self.network, namespace=TENANT, name=name, replicas=replicas, version=version, storage=storage
-            )
+            Installation(self.network, namespace=TENANT, name=name, replicas=replicas, version=version, storage=storage)
             for name in (APP, SECOND_APP)[:apps]
         ]
         self.app = self.apps[0]
@@ -98,9 +75,7 @@ class World(Stage):
     def process(self, fate: Point | None = None) -> Process:
         """A controller that does not run yet."""
         self._numbers += 1
-        process = Process(
-            self, fate, name=f"controller-{self._numbers}", elected=self.elected, seen=self._told
-        )
+        process = Process(self, fate, name=f"controller-{self._numbers}", elected=self.elected, seen=self._told)
         self.processes.append(process)
         return process
 
@@ -185,22 +160,37 @@ class World(Stage):
 
     # What kubelets do
 
-    def recreates_pod(self, app: Installation, shard: int, address: str = "") -> str:
-        """Replace a Pod by one with another UID and address; returns the address that nobody has any more."""
+    def recreates_pod(self, app: Installation, shard: int, address: str = "") -> None:
+        """Replace a Pod by one with another UID, at a new address or the given one; its process has to be started."""
         sidecar, name = app.sidecar(shard), app.pod_name(shard)
-        left = self.network.of(sidecar)
-        self.network.give_up(left)
+        self.network.detach(sidecar)
         self.cluster.act("DELETE", Pod.resource.path(TENANT, name), {"gracePeriodSeconds": 0})
-        if address:
-            self.network.give(address, sidecar)
-        else:
-            address = self.network.attach(sidecar)
+        address = self.network.attach(sidecar, name=address)
+        app._restarts.pop((shard, 0), None)
         body = {"apiVersion": "v1", "kind": "Pod", **app._pod(shard, 0)}
         self.cluster.act("POST", Pod.resource.path(TENANT), body)
-        status = {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
-        self.cluster.act("PATCH", f"{Pod.resource.path(TENANT, name)}/status", {"status": status})
+        self.reports(app, shard, podIP=address, phase="Running", conditions=[{"type": "Ready", "status": "True"}])
         self.story.tell(f"kubelet: {name} is another Pod, at {address}")
-        return left
+
+    def reports(self, app: Installation, shard: int, **status: Any) -> None:
+        """Write a Pod's status, with how often its sidecar was restarted."""
+        path = f"{Pod.resource.path(TENANT, app.pod_name(shard))}/status"
+        self.cluster.act("PATCH", path, {"status": {"containerStatuses": app._statuses(shard, 0), **status}})
+
+    def starts(self, sidecar: FakeSidecar) -> None:
+        """Start a sidecar's process where it does not run; the Pod's restart count tells of it."""
+        if sidecar.running:
+            return
+        sidecar.start_process()
+        for app in self.apps:
+            for (shard, replica), other in app.sidecars.items():
+                if other is sidecar and replica == 0:
+                    app._restarts[shard, 0] = app._restarts.get((shard, 0), 0) + 1
+                    self.reports(app, shard)
+
+    def address(self, sidecar: FakeSidecar) -> str:
+        """Where a sidecar listens."""
+        return next(address for address, other in self.network._sidecars.items() if other is sidecar)
 
     # What is so
 

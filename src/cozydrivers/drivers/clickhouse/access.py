@@ -248,16 +248,16 @@ def secret_references(strategy: Mapping[str, Any]) -> dict[str, SecretKeyReferen
 
 
 async def still_there(run: Run, place: Place) -> bool:
-    """Whether the Pod is, read uncached, still the one that was chosen: addresses are reused, passwords are shared."""
+    """Whether the Pod is, read uncached, still the one that was chosen, and the only one with its address.
+
+    Addresses are reused, passwords are shared.
+    """
     if not place.pod_uid:
         return True
-    try:
-        pod = await run.kube.get(Pod, place.pod, run.namespace)
-    except NotFound:
-        return False
-    now = places(run.application, [pod])
-    same = [(p.pod_uid, p.url, p.shard, p.replica) for p in now]
-    return (place.pod_uid, place.url, place.shard, place.replica) in same
+    name = installation(run.application.metadata.name)
+    pods = await run.kube.list(Pod, run.namespace, label_selector=f"{CHI_LABEL}={name}")
+    now = [(p.pod_uid, p.url, p.shard, p.replica) for p in places(run.application, pods.items)]
+    return (place.pod_uid, place.url, place.shard, place.replica) in now
 
 
 def sentence(place: Place, error: ChbackupError) -> str:

@@ -1,8 +1,9 @@
 """Where an application's sidecars are, read from its Pods or counted from its spec. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Container, Pod
@@ -90,9 +91,15 @@ def places(application: KubeObject, pods: Iterable[Pod]) -> list[Place]:
     """
     name = installation(application.metadata.name)
     own = [pod for pod in pods if pod.metadata.labels.get(CHI_LABEL) == name]
-    seen = [place for pod in own if (place := _place(pod))]
+    seen = _told_apart([place for pod in own if (place := _place(pod))])
     order = sorted(seen, key=lambda place: (place.shard, place.cluster != CLUSTER, not place.ready, place.replica))
     return order if own else _counted(application)
+
+
+def _told_apart(seen: Sequence[Place]) -> list[Place]:
+    """Of Pods that show one address at most one has it: until that is known, nobody is asked there."""
+    shown = Counter(place.url for place in seen)
+    return [replace(place, url="", ready=False) if shown[place.url] > 1 else place for place in seen]
 
 
 def _place(pod: Pod) -> Place | None:

@@ -3,7 +3,7 @@ PYTHON = python3
 BIN = .venv/bin
 INSTALLED = .venv/.installed
 
-.PHONY: demo test lint types imports mutants real smoke conformance e2e benchmarks clean
+.PHONY: demo test lint types imports mutants simulate real smoke conformance e2e benchmarks clean
 
 demo: $(INSTALLED) ## the main job on screen: backup, restore and purge in an embedded cluster
 	@$(BIN)/cozydrivers demo
@@ -25,6 +25,12 @@ imports: $(INSTALLED) ## the import contracts
 
 mutants: $(INSTALLED) ## break what keeps each invariant, and see a test fail for each
 	@$(BIN)/python -m tests.mutants
+
+SEEDS = 300
+JOBS = 2
+
+simulate: $(INSTALLED) ## random accidents in a simulated cluster: SEEDS=10000, or SEEDS=500-600; JOBS side by side
+	@JOBS=$(JOBS) PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation $(SEEDS)
 
 real: $(INSTALLED) ## install or build the real servers, and say which can take part
 	@tests/real/install.sh

@@ -27,6 +27,7 @@ from tests.simulation.story import Story
 from chbackup import parse_archive_name
 from chbackup.testing import FakeSidecar
 from chbackup.testing._archives import Archive
+from chbackup.testing._clickhouse import Table
 from chbackup.testing._history import Row
 from cozydrivers.testing import FakeCluster
 from cozydrivers.testing.operators import Installation
@@ -54,6 +55,7 @@ class Watched:
     sidecar: FakeSidecar
     rows: dict[int, Row] = field(default_factory=dict)
     contents: list[tuple[float, Content]] = field(default_factory=list)
+    tables: Mapping[str, Table] = field(default_factory=dict)
     restores: list[Restoring] = field(default_factory=list)
     asked: set[tuple[str, int]] = field(default_factory=set)
 
@@ -97,6 +99,7 @@ class Observer:
         """Take what is there as given."""
         for watched in self._watched.values():
             watched.contents.append((anyio.current_time(), tables_of(watched.sidecar)))
+            watched.tables = {table.full_name: table for table in watched.sidecar.tables}
 
     tables_changed_by_hand = begin
 
@@ -224,12 +227,18 @@ class Observer:
 
     def _look_at_tables(self, place: Place, watched: Watched) -> None:
         now, before = tables_of(watched.sidecar), watched.contents[-1][1]
-        if now == before:
+        tables, known = {table.full_name: table for table in watched.sidecar.tables}, watched.tables
+        changed = [
+            name
+            for name in sorted({*now, *before})
+            if now.get(name) != before.get(name) or tables.get(name) is not known.get(name)
+        ]
+        if not changed:
             return
         watched.contents.append((anyio.current_time(), now))
-        for table in sorted(set(now) | set(before)):
-            if now.get(table) != before.get(table):
-                self._is_explained(place, watched, table)
+        watched.tables = tables
+        for name in changed:
+            self._is_explained(place, watched, name)
         watched.restores = [each for each in watched.restores if each.row.running or each is watched.restores[-1]]
 
     def _is_explained(self, place: Place, watched: Watched, table: str) -> None:

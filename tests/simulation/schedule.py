@@ -18,7 +18,7 @@ TOO_LONG = 3600.0
 def simulate(seed: int) -> Story:
     """Tell the story of a seed. Raises Violation, which holds it."""
     random.seed(seed)  # the jitter of the program
-    story = Story(f"seed {seed}", f"make simulate SEEDS={seed}")
+    story = Story(f"seed {seed}", f"make simulate SEEDS={seed}-{seed}")
     anyio.run(_simulate, seed, story, backend_options={"loop_factory": new_event_loop})
     return story
 

@@ -1,0 +1,76 @@
+"""`make simulate [SEEDS=300] [JOBS=2]`: tell many stories, and say which ones show what must never be.
+
+SEEDS is a number, for the seeds from 0 on, or a range such as 500-600, or one seed as 42-42. Before the seeds every
+point of every flow is visited, those included that the test suite leaves out because the fakes are in the same state.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import anyio
+from tests.cozydrivers.fate import Point
+from tests.simulation.clock import new_event_loop
+from tests.simulation.flows import FLOWS, clean_run, points, run
+from tests.simulation.schedule import simulate
+
+CHUNK = 10
+"""Stories that a process tells before it says how it went."""
+PROGRESS = 30.0
+
+
+def seeds(text: str) -> range:
+    """Read a number of seeds or a range of them."""
+    first, dash, last = text.partition("-")
+    return range(int(first), int(last) + 1) if dash else range(int(text))
+
+
+def tell(story: partial[object]) -> str:
+    """Tell one story; answers what it showed, empty where all was well."""
+    try:
+        story()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
+        return str(error) or repr(error)
+    return ""
+
+
+def visit(flow: str, point: Point) -> None:
+    """One point of a flow."""
+    anyio.run(run, flow, point, backend_options={"loop_factory": new_event_loop})
+
+
+def crashes() -> Iterator[partial[object]]:
+    """All points of all flows."""
+    for flow in FLOWS:
+        trace = anyio.run(clean_run, flow, backend_options={"loop_factory": new_event_loop})
+        yield from (partial(visit, flow, point) for point in points(trace, each=True))
+
+
+def tell_all(stories: Iterable[partial[object]], what: str) -> int:
+    """Tell them side by side; shows those that went wrong, and answers how many."""
+    todo, wrong, said, began = list(stories), 0, time.monotonic(), time.monotonic()
+    with ProcessPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:
+        for number, shown in enumerate(pool.map(tell, todo, chunksize=CHUNK), 1):
+            if shown:
+                wrong += 1
+                print(f"\n{shown}\n", flush=True)
+            if number == len(todo) or time.monotonic() - said > PROGRESS:
+                said = time.monotonic()
+                print(f"{number} of {len(todo)} {what}, {wrong} wrong, {said - began:.0f} s", flush=True)
+    return wrong
+
+
+def main(text: str) -> int:
+    """Tell them all; 0 when nothing was wrong."""
+    logging.disable(logging.CRITICAL)
+    chosen = seeds(text)
+    wrong = tell_all(crashes(), "crashes") if chosen.start == 0 else 0
+    return 1 if wrong + tell_all((partial(simulate, seed) for seed in chosen), "seeds") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "300"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import anyio
 import httpx
@@ -107,7 +107,7 @@ class Process:
             except LostReply:
                 raise ConnectionResetError("lost") from None
 
-        http_client = _BareClient(FakeTransport(handle))
+        http_client = cast("httpx.AsyncClient", _BareClient(FakeTransport(handle)))
         return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
 
     def _at(self, host: str) -> Handler:

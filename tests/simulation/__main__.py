@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -29,7 +29,7 @@ def seeds(text: str) -> range:
     return range(int(first), int(last) + 1) if dash else range(int(text))
 
 
-def tell(story: partial[object]) -> str:
+def tell(story: Callable[[], object]) -> str:
     """Tell one story; answers what it showed, empty where all was well."""
     try:
         story()
@@ -43,14 +43,14 @@ def visit(flow: str, point: Point) -> None:
     anyio.run(run, flow, point, backend_options={"loop_factory": new_event_loop})
 
 
-def crashes() -> Iterator[partial[object]]:
+def crashes() -> Iterator[Callable[[], object]]:
     """All points of all flows."""
     for flow in FLOWS:
         trace = anyio.run(clean_run, flow, backend_options={"loop_factory": new_event_loop})
         yield from (partial(visit, flow, point) for point in points(trace, each=True))
 
 
-def tell_all(stories: Iterable[partial[object]], what: str) -> int:
+def tell_all(stories: Iterable[Callable[[], object]], what: str) -> int:
     """Tell them side by side; shows those that went wrong, and answers how many."""
     todo, wrong, said, began = list(stories), 0, time.monotonic(), time.monotonic()
     with ProcessPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:

@@ -4,4 +4,4 @@ A change of the world gives a seed another story. So each kept one stands for a 
 or says where that is.
 """
 
-KEPT = {}
+KEPT: dict[int, str] = {}

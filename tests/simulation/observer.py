@@ -7,7 +7,7 @@ and at the end: no half set is left (I7), and every wait has ended (I5).
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 from tests.simulation.evidence import (
@@ -88,7 +88,7 @@ class Observer:
         self._version = -1
         self.violation: Violation | None = None
 
-    def fail(self, what: str) -> None:
+    def fail(self, what: str) -> NoReturn:
         """Something is as it must never be."""
         if self.violation is None:
             self._story.tell(f"VIOLATION  {what}")
@@ -174,7 +174,6 @@ class Observer:
         backup = self._backup_named(known.obj["status"].get("backupRef", {}).get("name", ""))
         if backup is None:
             self.fail(f"success without a Backup: BackupJob {name}")
-            return
         app = self._apps[known.obj["spec"]["applicationRef"]["name"]]
         archives = archives_of(backup)
         if {shard for shard, _ in archives} != set(range(app.shards)):
@@ -194,9 +193,9 @@ class Observer:
         lately = self._lately((app.name, *where), known.first_seen - _MARGIN)
         own = [archive for (shard, _), archive in archives.items() if shard == where[0]]
         held = [content_of(app.sidecar(*where).remote, archive) for archive in own]
-        if where in archives or all(any(content.values()) for content in lately):
-            if not any(made_from(archive, content) for archive in held for content in lately):
-                self.fail(f"success without the rows of {app.name} {where}: {known.obj['metadata']['name']}")
+        must = where in archives or all(any(content.values()) for content in lately)
+        if must and not any(made_from(archive, content) for archive in held for content in lately):
+            self.fail(f"success without the rows of {app.name} {where}: {known.obj['metadata']['name']}")
 
     def _lately(self, place: Place, since: float) -> list[Content]:
         contents = self._watched[place].contents

@@ -5,6 +5,7 @@ import random
 import anyio
 from tests.simulation.accidents import ACCIDENTS
 from tests.simulation.clock import new_event_loop
+from tests.simulation.observer import Violation
 from tests.simulation.story import Story
 from tests.simulation.users import use
 from tests.simulation.world import World
@@ -44,10 +45,8 @@ async def _simulate(seed: int, story: Story) -> None:
             _heal(world)
             await world.calm()
             background.cancel_scope.cancel()
-    except Exception as error:
-        if world.observer.violation is None:
-            world.observer.fail(f"the simulation itself: {error!r}")
-        raise world.observer.violation from None
+    except Exception as error:  # noqa: BLE001 - told with its story
+        raise world.observer.violation or Violation(f"the simulation itself: {error!r}\n{story}") from None
 
 
 def _vary(world: World, chance: random.Random) -> None:

@@ -156,5 +156,5 @@ async def test_a_table_that_was_not_checked(asked):
 async def test_a_wait_without_an_end():
     world = await a_world()
     world.backs_up("nightly")
-    with pytest.raises(Violation, match="wait: .* BackupJob nightly"):
+    with pytest.raises(Violation, match=r"wait: .* BackupJob nightly"):
         await world.calm(within=60)

@@ -4,7 +4,8 @@ import random
 from collections.abc import Awaitable, Callable
 
 import anyio
-from tests.simulation.world import TABLES, World
+from tests.cozydrivers.stage import TENANT
+from tests.simulation.world import World
 
 from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
 from cozydrivers.api.base import KubeObject
@@ -26,22 +27,20 @@ class User:
         self._number += 1
         return f"{what}-{self.app.name[:2]}-{self._number}"
 
-    async def _end_of(self, kind: type[KubeObject], name: str, within: float = PATIENCE) -> bool:
-        """Wait for the end of a job; whether it came in time."""
-        until = anyio.current_time() + within
+    async def _end_of(self, kind: type[KubeObject], name: str, *, until_gone: bool = False) -> None:
+        """Wait for the end of a job, but not for ever."""
+        until = anyio.current_time() + PATIENCE
         while anyio.current_time() < until:
             found = self.world.find(kind, name)
-            if found is None or found.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-                return True
+            if found is None or (not until_gone and found.get("status", {}).get("phase") in ("Succeeded", "Failed")):
+                return
             await anyio.sleep(0.5)
-        return False
 
-    async def backs_up(self) -> str:
+    async def backs_up(self) -> None:
         """A backup, waited for."""
         name = self._name("backup")
         self.world.backs_up(name, self.app)
         await self._end_of(BackupJob, name)
-        return name
 
     async def backs_up_twice_at_once(self) -> None:
         """Two backups; the second may wait for the first."""
@@ -64,16 +63,15 @@ class User:
             found = self.world.backups(self.app)
         return self.chance.choice(found) if found else ""
 
-    async def restores(self) -> str:
+    async def restores(self) -> None:
         """Tables are lost, and brought back; who has lost them waits for the end."""
         backup = await self._a_backup()
         if not backup:
-            return ""
+            return
         self.world.drops_tables(self.app)
         name = self._name("restore")
         self.world.restores(name, backup)
         await self._end_of(RestoreJob, name)
-        return name
 
     async def restores_and_stops(self) -> None:
         """A RestoreJob that is deleted in the middle."""
@@ -86,7 +84,7 @@ class User:
         await anyio.sleep(self.chance.choice([0.0, self.chance.uniform(0, 2), self.chance.uniform(0, 20)]))
         if self.world.find(RestoreJob, name):
             self.world.deletes(RestoreJob, name)
-        await self._gone(RestoreJob, name)
+        await self._end_of(RestoreJob, name, until_gone=True)
 
     async def restores_over_what_is_there(self) -> None:
         """A restore while the tables exist, with other rows."""
@@ -105,11 +103,6 @@ class User:
             self.world.deletes(Backup, backup)
             await anyio.sleep(self.chance.uniform(0, 5))
 
-    async def _gone(self, kind: type[KubeObject], name: str) -> None:
-        until = anyio.current_time() + PATIENCE
-        while self.world.find(kind, name) and anyio.current_time() < until:
-            await anyio.sleep(0.5)
-
     def writes(self) -> None:
         """Tables are there again, with more rows."""
         if not self._is_restoring():
@@ -118,7 +111,7 @@ class User:
 
     def _is_restoring(self) -> bool:
         """Whether a restore of this application may still be at work: then nobody touches its tables."""
-        found = self.world.cluster.act("GET", RestoreJob.resource.path("tenant-user"))["items"]
+        found = self.world.cluster.act("GET", RestoreJob.resource.path(TENANT))["items"]
         return any(
             job.get("status", {}).get("phase") not in ("Succeeded", "Failed") or job["metadata"].get("finalizers")
             for job in found

@@ -113,7 +113,7 @@ class Observer:
         if self._cluster._store.version != self._version:
             self._version = self._cluster._store.version
             self._look_at_jobs()
-            self._backups |= {obj["metadata"]["uid"]: obj for obj in self._all(BACKUPS)}
+            self._look_at_backups()
         for place, watched in self._watched.items():
             self._look_at_tables(place, watched)
         self._look_at_kept()
@@ -155,6 +155,12 @@ class Observer:
         for uid in [uid for uid, known in self._jobs.items() if uid not in found and known.obj]:
             self._let_go(uid, self._jobs[uid].obj)
             self._jobs[uid].obj = {}
+
+    def _look_at_backups(self) -> None:
+        self._backups |= {obj["metadata"]["uid"]: obj for obj in self._all(BACKUPS)}
+        jobs = [uid for backup in self._backups.values() if (uid := _made_by(backup))]
+        if len(jobs) > len(set(jobs)):
+            self.fail("recorded twice: two Backups are of one job")
 
     def _note_check(self, known: Known) -> None:
         conditions = known.obj.get("status", {}).get("conditions", [])

@@ -52,6 +52,14 @@ async def test_a_name_that_is_submitted_twice():
     sees(world, f"submitted twice: create_remote {name}")
 
 
+async def test_a_job_with_two_backups():
+    world = await with_backup()
+    backup = world.find(Backup, "nightly")
+    metadata = {**backup["metadata"], "name": "nightly-2", "uid": "another"}
+    world.cluster._store.put("backups.backups.cozystack.io", {**backup, "metadata": metadata})
+    sees(world, "recorded twice")
+
+
 async def test_a_restore_that_is_submitted_twice():
     world = await with_backup()
     name, query = min(world.archives()), "table=no.such,cozydrivers_0123456789ab.a1"

@@ -135,9 +135,12 @@ async def disk_is_full(world: World, chance: random.Random) -> None:
 
 
 async def store_is_down(world: World, chance: random.Random) -> None:
-    """The object store refuses, denies or hangs, for one sidecar or for all: lists are empty then."""
+    """The object store refuses, denies or hangs, for one sidecar or for all: lists are empty then.
+
+    A bucket that is gone is none of these: the store says that its archives do not exist, and it comes back empty.
+    """
     chosen = world.sidecars if chance.random() < 0.6 else [_any(world, chance)[0]]
-    how = chance.choice(["refused", "denied", "hanging", "no_bucket"])
+    how = chance.choice(["refused", "denied", "hanging"])
     seconds = chance.choice([chance.uniform(0.2, 5), chance.uniform(5, 120)])
     world.story.tell(f"the object store is {how} for {len(chosen)} sidecars, {seconds:.1f} s")
     for sidecar in chosen:

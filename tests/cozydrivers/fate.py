@@ -1,160 +1,82 @@
-"""Accidents around one chosen request of a controller: it dies right before or after it, or the reply is lost."""
+"""Accidents: the controller dies, or a reply is lost, around one chosen request that changes something."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any
 
 import anyio
 import httpx
 from tests.cozydrivers.stage import Stage
 
 from chbackup import Client
-from chbackup._http import _BareClient
-from chbackup.testing._transport import FakeTransport, Handler
-from cozydrivers import ClickHouseDriver, KubeClient, Manager
-from cozydrivers.errors import LeadershipLost
-from cozydrivers.runtime.elector import Elector
+from chbackup.testing._transport import FakeTransport
+from cozydrivers.kube import KubeClient
 from cozydrivers.testing import ADMIN_TOKEN
 from cozydrivers.testing._faults import Unreachable
 from cozydrivers.testing._serve import InProcess
-
-Moment = Literal["dies before", "dies after", "reply lost"]
-
-
-@dataclass(frozen=True)
-class Point:
-    """A moment of one request of a process; requests are counted from 0, through both transports together."""
-
-    number: int
-    moment: Moment
-
-    def __str__(self) -> str:
-        return f"{self.moment} #{self.number}"
+from cozydrivers.testing.operators import Network
 
 
-class Asked(NamedTuple):
-    """A request of a process, and when it was sent, by the loop's clock."""
+class Fate:
+    """Strikes at the `number`-th changing request of a controller, counted from 1, after its work.
 
-    request: str
-    at: float
-
-    @property
-    def changes(self) -> bool:
-        """Whether it changes anything."""
-        return changes(self.request)
-
-
-class Process:
-    """A process with a controller and connections of its own: `alive` until it is killed, or strikes its `fate`.
-
-    `trace` are its requests in order. `seen` is told each that was carried out, with what came of it.
+    `dies`: the controller stops there for good. Else the reply is lost, and the controller goes on.
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        fate: Point | None = None,
-        *,
-        name: str = "controller",
-        elected: bool = False,
-        seen: Callable[[str, str, object], None] = lambda who, request, answer: None,
-    ) -> None:
-        self.name = name
-        self.trace: list[Asked] = []
-        self.alive = True
+    def __init__(self, number: int, *, dies: bool = True) -> None:
+        self.number = number
+        self.dies = dies
+        self.count = 0
         self.struck = anyio.Event()
-        self._fate = fate
-        self._stage = stage
-        self._seen = seen
-        self._scope = anyio.CancelScope()
-        kube = KubeClient(InProcess(self._ask_cluster, ADMIN_TOKEN))
-        elector = Elector(kube, "default", "cozydrivers", name, now=stage.now) if elected else None
-        driver = ClickHouseDriver(connect=self._connect)
-        self._manager = Manager(kube, drivers=[driver], elector=elector, now=stage.now)
+        self.where = ""
 
-    async def run(self) -> None:
-        """Live until killed; one that no longer leads ends by itself."""
-        with self._scope:
-            try:
-                await self._manager.run()
-            except* LeadershipLost:
-                self.alive = False
-
-    def kill(self) -> None:
-        """As SIGKILL does: nothing more is sent, whatever would be cleaned up."""
-        self.alive = False
-        self._scope.cancel()
-
-    def stop(self) -> None:
-        """As SIGTERM does."""
-        self._scope.cancel()
-
-    async def _ask_cluster(self, method: str, path: str, query: Any, headers: Any, body: bytes) -> Any:
-        work = self._stage.cluster.handle
-        try:
-            return await self._meet(method, path, lambda: work(method, path, query, headers, body))
-        except LostReply:
-            raise Unreachable("lost") from None
-
-    def _connect(self, url: str, /, *, username: str, password: str, timeout: float) -> Client:
-        """A client for whoever has the address at the moment of each request."""
-        host = httpx.URL(url).host
-
-        async def handle(method: str, path: str, query: str, headers: Any, body: bytes) -> Any:
-            asked = f"{path}?{query}" if query else path
-            try:
-                return await self._meet(method, asked, lambda: self._at(host)(method, path, query, headers, body))
-            except LostReply:
-                raise ConnectionResetError("lost") from None
-
-        http_client = cast("httpx.AsyncClient", _BareClient(FakeTransport(handle)))
-        return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
-
-    def _at(self, host: str) -> Handler:
-        sidecar = self._stage.network._sidecars.get(host)
-        return sidecar.handle if sidecar is not None else _nobody
-
-    async def _meet(self, method: str, path: str, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Carry a request out, unless the process is dead, or fate has it otherwise."""
-        if not self.alive:
-            await anyio.sleep_forever()
-        request = f"{method} {path}"
-        number = len(self.trace)
-        self.trace.append(Asked(request, anyio.current_time()))
-        moment = self._fate.moment if self._fate is not None and self._fate.number == number else None
-        if moment == "dies before":
-            await self._strike()
-        answer = await self._carry_out(request, work)
-        if moment == "dies after":
-            await self._strike()
-        if moment == "reply lost":
-            self.struck.set()
-            raise LostReply
-        return answer
-
-    async def _carry_out(self, request: str, work: Callable[[], Awaitable[Any]]) -> Any:
-        try:
-            answer = await work()
-        except Exception as error:
-            self._seen(self.name, request, error)
-            raise
-        self._seen(self.name, request, answer)
-        return answer
-
-    async def _strike(self) -> None:
+    async def meet(self, method: str, path: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do the work of a request, unless it is the one."""
+        if method == "GET" or path.endswith("/events"):
+            return await work()
+        self.count += 1
+        if self.count != self.number:
+            return await work()
+        self.where = f"{method} {path}"
+        await work()
         self.struck.set()
-        self.kill()
-        await anyio.sleep_forever()
-
-
-async def _nobody(*request: Any) -> tuple[int, dict[str, str], bytes]:
-    raise ConnectionRefusedError("nobody listens there")
+        if self.dies:
+            await anyio.sleep_forever()
+        raise LostReply
 
 
 class LostReply(Exception):
     """No answer."""
 
 
-def changes(request: str) -> bool:
-    """Whether a request of a trace changes anything."""
-    return not request.startswith(("GET ", "HEAD ")) or request.startswith(("GET /backup/kill", "GET /restart"))
+class FatedNetwork(Network):
+    """The sidecars, as one controller reaches them."""
+
+    def __init__(self, real: Network, fate: Fate) -> None:
+        super().__init__()
+        self._sidecars = real._sidecars
+        self._fate = fate
+
+    def connect(self, url: str, /, *, username: str, password: str, timeout: float) -> Client:
+        """A client whose requests are at fate's mercy."""
+        sidecar = self._sidecars[httpx.URL(url).host]
+
+        async def handle(method: str, path: str, query: str, headers: Any, body: bytes) -> Any:
+            try:
+                return await self._fate.meet(method, path, lambda: sidecar.handle(method, path, query, headers, body))
+            except LostReply:
+                raise ConnectionResetError("lost") from None
+
+        http_client = httpx.AsyncClient(transport=FakeTransport(handle))
+        return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
+
+
+def fated_kube(stage: Stage, fate: Fate) -> KubeClient:
+    """The API server, as one controller reaches it."""
+
+    async def handle(method: str, path: str, query: Any, headers: Any, body: bytes) -> Any:
+        try:
+            return await fate.meet(method, path, lambda: stage.cluster.handle(method, path, query, headers, body))
+        except LostReply:
+            raise Unreachable("lost") from None
+
+    return KubeClient(InProcess(handle, ADMIN_TOKEN))

@@ -3,8 +3,8 @@
 import anyio
 import pytest
 from tests.cozydrivers.checks import authorization
-from tests.cozydrivers.fate import Point, Process
 from tests.cozydrivers.stage import Stage, recorded
+from tests.simulation.process import Point, Process
 
 pytestmark = pytest.mark.anyio
 

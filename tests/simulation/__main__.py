@@ -13,9 +13,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import anyio
-from tests.cozydrivers.fate import Point
 from tests.simulation.clock import new_event_loop
 from tests.simulation.flows import FLOWS, clean_run, points, run
+from tests.simulation.process import Point
 from tests.simulation.schedule import simulate
 
 CHUNK = 10

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
-from tests.cozydrivers.fate import Asked, Point, Process
+from tests.simulation.process import Asked, Point, Process
 from tests.simulation.story import Story
 from tests.simulation.world import TABLES, World
 

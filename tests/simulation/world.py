@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import anyio
-from tests.cozydrivers.fate import Point, Process, changes
 from tests.cozydrivers.stage import APP, CLASS, TENANT, Stage
 from tests.simulation.observer import Observer
+from tests.simulation.process import Point, Process, changes
 from tests.simulation.story import Story
 
 from chbackup.testing import FakeSidecar, FakeStorage

@@ -145,9 +145,11 @@ async def store_is_down(world: World, chance: random.Random) -> None:
     world.story.tell(f"the object store is {how} for {len(chosen)} sidecars, {seconds:.1f} s")
     for sidecar in chosen:
         sidecar.faults.s3 = how  # type: ignore[assignment]
+    world.network.objects.fault = f"the object store is {how}" if len(chosen) > 1 or chance.random() < 0.5 else ""
     await anyio.sleep(seconds)
     for sidecar in chosen:
         sidecar.faults.s3 = None
+    world.network.objects.fault = ""
     world.story.tell("the object store is back")
 
 

@@ -62,6 +62,7 @@ def _vary(world: World, chance: random.Random) -> None:
 
 def _heal(world: World) -> None:
     world.cluster.faults.clear()
+    world.network.objects.fault = ""
     for sidecar in world.sidecars:
         sidecar.faults.heal()
         world.starts(sidecar)

@@ -53,8 +53,8 @@ def _vary(world: World, chance: random.Random) -> None:
     """How long the engines' work takes, and how much they remember."""
     for sidecar in world.sidecars:
         sidecar.duration.create = chance.choice([0.1, 0.1, 1.0])
-        sidecar.duration.upload = chance.choice([0.5, 2.0, chance.uniform(0.2, 20)])
-        sidecar.duration.download = chance.choice([0.5, 2.0, chance.uniform(0.2, 10)])
+        sidecar.duration.upload = chance.choice([0.5, 3.0, chance.uniform(1, 15)])
+        sidecar.duration.download = chance.choice([0.5, 3.0, chance.uniform(1, 10)])
         sidecar.duration.restore = chance.choice([0.2, 1.0, 3.0])
         if sidecar._pod.version.since(2, 8, 1) and chance.random() < 0.3:
             sidecar.configure(STATUS_HISTORY_SIZE=str(chance.randint(1, 8)))
@@ -78,11 +78,11 @@ async def _act(world: World, chance: random.Random) -> None:
     async with anyio.create_task_group() as tasks:
         for app in world.apps:
             tasks.start_soon(use, world, app, random.Random(chance.random()))
-        for _ in range(chance.choice([1, 2, 2, 3, 4, 5])):
+        for _ in range(chance.choice([2, 3, 3, 4, 4, 6])):
             tasks.start_soon(_happens, world, random.Random(chance.random()))
 
 
 async def _happens(world: World, chance: random.Random) -> None:
     accident = chance.choice(ACCIDENTS)
-    await anyio.sleep(chance.choice([0.0, chance.uniform(0, 3), chance.uniform(0, 30)]))
+    await anyio.sleep(chance.choice([0.0, chance.uniform(0, 2), chance.uniform(0, 8), chance.uniform(0, 20)]))
     await accident(world, chance)

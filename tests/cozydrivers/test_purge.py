@@ -24,7 +24,7 @@ from cozydrivers.controllers.ledger import PAUSE
 from cozydrivers.drivers.clickhouse.places import storage_id
 from cozydrivers.errors import NotFound
 from cozydrivers.runtime.audit import LOGGER
-from cozydrivers.runtime.locks import STORAGE_NAMESPACE, storage_lock_name
+from cozydrivers.runtime.locks import STORAGE_NAMESPACE, Holder, Locks, storage_lock, storage_lock_name
 from cozydrivers.testing.operators import PASSWORD, Installation
 
 pytestmark = pytest.mark.anyio
@@ -283,18 +283,19 @@ async def test_what_happens_after_the_plan_keeps_what_was_to_go(happens, word):
     assert (deletions(stage), await exists(stage, "one")) == ([], True)
 
 
-async def test_a_backup_that_was_made_anew_under_its_name_is_not_deleted():
-    """I11, I4: the archives of the old one are an orphan's by then, and the new one records nothing of them."""
+@pytest.mark.parametrize("archives", [0, 1])
+async def test_a_backup_that_was_made_anew_under_its_name_is_not_deleted(archives):
+    """I11, I4: before the first archive goes the old one's are found to be an orphan's; after it the UID decides."""
     stage = await daily("one", "two")
     made = await stage.made("one")
     async with planned(stage, both=False, delete_backups=True) as purge:
+        results = [await anext(purge.run) for _ in range(archives)]
         await delete(stage, "one")
         spec = {**references(made), "takenAt": "2026-11-23T00:00:00Z"}
         await stage.kube.create(Backup, {"metadata": {"name": "one"}, "spec": spec}, TENANT)
-        results = [result async for result in purge.run]
-    assert {result.outcome for result in results} == {"kept"}
+        results += [result async for result in purge.run]
+    assert [result.outcome for result in results] == (["deleted", "deleted", "failed"] if archives else ["kept"] * 2)
     assert await exists(stage, "one")
-    assert deletions(stage) == []
 
 
 async def test_nothing_is_deleted_that_the_audit_log_does_not_have(monkeypatch):
@@ -352,17 +353,25 @@ async def test_who_shares_a_path_and_can_not_be_asked_keeps_all_of_it():
     await nothing_goes(stage)
 
 
-async def test_what_runs_on_any_sidecar_of_the_path_is_waited_for():
-    """I10: nothing is deleted below an operation that may need it, whoever's sidecar runs it."""
+async def test_what_runs_on_any_sidecar_of_the_path_is_waited_for_under_the_lock():
+    """Nothing is deleted below an operation that needs it, whoever's sidecar runs it; meanwhile the lock is renewed."""
     stage, other = await sharing()
     old = await archive_of(stage, "one")
-    other.sidecar(0).duration.download = 100
+    other.sidecar(0).duration.download = 250
+    waiting = Locks(stage.kube, never)
     async with other.sidecar(0).client() as sidecar, anyio.create_task_group() as tasks:
         await sidecar.download(old)
         tasks.start_soon(purged, stage)
-        await anyio.sleep(50)
+        for _ in range(12):
+            await anyio.sleep(20)
+            assert not await waiting.acquire(storage_lock(STORAGE), Holder("BackupJob", "u", "a", "b"), stage.now())
+            assert (await stage.kube.get(Lease, LEASE, STORAGE_NAMESPACE)).spec.lease_duration_seconds == LASTS
         assert old in stage.archives()
     assert old not in stage.archives()
+
+
+async def never(holder: Holder) -> bool:
+    return False
 
 
 # The lock

@@ -107,6 +107,8 @@ def test_what_runs_and_what_is_young_stays_whatever_is_broken_about_it():
     assert decided(broken, claim(1, 1))[0].keys() == sets((3, 0))
     at_work = {f"{3:012x}": "BackupJob tenant/nightly"}
     assert decided(broken, claim(1, 1), at_work=at_work)[0] == {}
+    old = [*whole(1, 1), *whole(2, 2)]
+    assert decided(old, claim(1, 1), claim(2, 2), at_work={f"{2:012x}": "BackupJob tenant/late"})[0] == {}
     young = Rules(Retention(older_than=DAY), orphans=True)
     assert decided(broken, claim(1, 1), rules=young)[0] == {}
 

@@ -203,10 +203,18 @@ async def test_an_increment_that_is_made_after_the_plan_keeps_its_base():
     assert await archive_of(stage, "one", 1) in stage.archives()
 
 
-async def test_a_suspicious_backup_pushes_no_good_one_out():
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"conditions": [{"type": "Suspicious", "status": "True", "reason": "Empty", "message": "no table"}]},
+        {"conditions": [{"type": "Ready", "status": "False", "reason": "ArchiveBroken", "message": "hollow"}]},
+        {"phase": "Failed"},
+    ],
+)
+async def test_a_backup_that_is_no_good_one_pushes_none_out(told):
     stage = await daily("one", "two")
-    condition = {"type": "Suspicious", "status": "True", "reason": "Empty", "message": "the set holds no table"}
-    await change(stage, "two", status={"conditions": [{**condition, "lastTransitionTime": "2026-11-23T00:00:00Z"}]})
+    conditions = [{**each, "lastTransitionTime": "2026-11-23T00:00:00Z"} for each in told.get("conditions", [])]
+    await change(stage, "two", status={**told, "conditions": conditions})
     await nothing_goes(stage)
 
 

@@ -18,6 +18,7 @@ from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse import record
 from cozydrivers.drivers.clickhouse.checkpoint import hex_of
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, Place, application_of, layout_problem, places
+from cozydrivers.drivers.clickhouse.sets import hash_of
 from cozydrivers.errors import InvalidInput, NotFound
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime.cache import Caches
@@ -27,7 +28,7 @@ Key = tuple[str, str]
 """Namespace and name of an application."""
 
 _KIND = ClickHouse.resource.kind
-_SET_DIGITS, _NAMESPACE_DIGITS = 12, 6
+_SET_DIGITS = 12
 _EVER = datetime.min
 
 
@@ -149,7 +150,7 @@ def _apps(facts: Facts) -> list[App]:
 
 
 def _series(facts: Facts, key: Key) -> str:
-    return series(key[1], hex_of(facts.namespace_uid(key[0]), _NAMESPACE_DIGITS).rjust(_NAMESPACE_DIGITS, "0"))
+    return series(key[1], hash_of(facts.namespace_uid(key[0])) or "000000")
 
 
 def _trouble(facts: Facts, key: Key) -> str:
@@ -171,7 +172,7 @@ def _trouble(facts: Facts, key: Key) -> str:
 
 
 def _claim(facts: Facts, backup: Backup, apps: Mapping[Key, App]) -> Claim | None:
-    told, sizes, stays = record.claims([backup]), dict[str, int](), ""
+    told, sizes, stays, odd = record.claims([backup]), dict[str, int](), "", _is_odd(backup)
     if not told.archives and not told.newer:
         return None
     metadata, reference = backup.metadata, backup.spec.application_ref
@@ -181,17 +182,24 @@ def _claim(facts: Facts, backup: Backup, apps: Mapping[Key, App]) -> Claim | Non
         run = bare_run(facts, (metadata.namespace, reference.name))
         sizes = {one.archive: one.data_size for one in record.read(backup.spec.driver_metadata, run, reference.name)}
     except InvalidInput as error:
-        stays = stays or str(error)
+        stays, odd = stays or str(error), odd or not told.newer
     return Claim(
         namespace=metadata.namespace,
         name=metadata.name,
         uid=metadata.uid,
         application=reference.name,
         entries=tuple(Entry(each.name, each.required, sizes.get(each.name)) for each in told.archives),
-        suspicious=any((each.type, each.status) == ("Suspicious", "True") for each in backup.status.conditions),
+        suspicious=odd,
         stays=stays,
         newer=bool(told.newer),
     )
+
+
+def _is_odd(backup: Backup) -> bool:
+    """Whether it is no good one by what stands on it."""
+    conditions = {each.type: each.status for each in backup.status.conditions}
+    alarm = conditions.get("Suspicious") == "True" or conditions.get("Ready") == "False"
+    return alarm or backup.status.phase != "Ready"
 
 
 def _stays(facts: Facts, backup: Backup, app: App | None) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 
 import anyio
 
+from chbackup import ChbackupError
 from chbackup._sidecars import Sidecar
 from chbackup._survey import Survey, survey
 from cozydrivers.admin.purge_facts import Facts, Key, bare_run
@@ -56,7 +57,7 @@ async def look(facts: Facts, known: Known, access: Access, now: datetime) -> See
                     client = await eyes.client(place)
                     sidecars.append(Sidecar(client, client.url, place.storage, total, gates[place.storage]))
                     places[client.url] = eyes.run, place
-        except (Missing, InvalidInput) as error:
+        except (Missing, InvalidInput, ChbackupError) as error:
             why = f"ClickHouse {'/'.join(key)}: {error}"
             refused |= {place.storage: why for place in facts.sidecars[key] if place.storage in storages}
     seen = await survey([each for each in sidecars if each.storage not in refused], _READING)

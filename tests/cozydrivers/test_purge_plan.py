@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chbackup import Archive, ArchiveName, Retention, parse_archive_name
-from cozydrivers.admin.purge_plan import App, Claim, Entry, Known, Rules, plan, rows, series
+from cozydrivers.admin.purge_plan import NOT_OURS, App, Claim, Entry, Known, Rules, plan, rows, series
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -131,6 +131,13 @@ def test_a_record_of_a_newer_version_keeps_everything_of_its_application():
     assert decided([*whole(1, 1), *whole(2, 2)], claim(1, 1), claim(2, 2), newer)[0] == {}
 
 
+def test_what_is_not_ours_stays_however_old_and_whatever_is_asked_for():
+    foreign = [archive(each, days=number) for number, each in enumerate(FOREIGN, 10)]
+    gone, kept = decided([*whole(1, 1), *whole(2, 2), *foreign])
+    assert gone.keys() == sets((2, 2))
+    assert {each for each, reason in kept.items() if reason == NOT_OURS} == {*FOREIGN}
+
+
 def test_an_application_with_trouble_keeps_everything():
     knows = Known((replace(SHOP, trouble="paused"),), (claim(1, 1), claim(2, 2)))
     made = plan({"s3": [*whole(1, 1), *whole(2, 2)]}, knows, ALL, NOW)
@@ -140,9 +147,9 @@ def test_an_application_with_trouble_keeps_everything():
 FOREIGN = [
     "clickhouse-shop-20261101000000",
     "by-hand",
-    str(name(7, app="other", days=9)),
-    str(name(7, space="bbbbbb", days=9)),
-    str(name(7, app="shop-aaaaaa-20261101T000000Z", days=9)),
+    *(str(name(7, app="other", shards=1, days=days)) for days in (8, 9)),
+    *(str(name(7, space="bbbbbb", shards=1, days=days)) for days in (8, 9)),
+    *(str(name(7, app="shop-aaaaaa-20261101T000000Z", shards=1, days=days)) for days in (8, 9)),
 ]
 
 

@@ -431,11 +431,11 @@ async def test_a_job_waits_for_the_end_of_a_purge_and_a_lost_lock_ends_it():
 
 
 async def test_the_next_purge_goes_on_with_a_set_that_was_half_deleted():
-    """I7: the Backup is the last to go."""
+    """I7: the Backup is the last to go; who stops gives the lock back."""
     stage = await daily("one", "two")
     async with planned(stage) as purge:
         await anext(purge.run)
-    assert await exists(stage, "one")
+    assert (await exists(stage, "one"), await lease_holder(stage)) == (True, "")
     await purged(stage)
     assert stage.archives() == recorded(await stage.made("two"))
     assert not await exists(stage, "one")

@@ -12,7 +12,6 @@ from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup, BackupJob
 from cozydrivers.api.base import Condition
 from cozydrivers.api.core import Pod
-from cozydrivers.api.duration import seconds
 from cozydrivers.controllers.ledger import CHECKPOINT, Ledger, deadline, ledger_of
 from cozydrivers.controllers.status import Standing, status_patch
 from cozydrivers.drivers.base import BackupRun, Patience
@@ -20,6 +19,7 @@ from cozydrivers.drivers.clickhouse import record
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.following import Submission
 from cozydrivers.drivers.clickhouse.places import layout_problem, places
+from cozydrivers.durations import seconds
 from cozydrivers.errors import InvalidInput
 
 RUN = run_of(BackupRun)

@@ -14,9 +14,9 @@ from itertools import chain
 
 from cozydrivers.api.backups import Backup, BackupJob, Plan
 from cozydrivers.api.base import Condition, KubeObject
-from cozydrivers.api.duration import seconds
 from cozydrivers.controllers.ledger import JOB_UID, PREFIX
 from cozydrivers.controllers.status import ended
+from cozydrivers.durations import seconds
 from cozydrivers.errors import InvalidInput
 from cozydrivers.runtime.cron import Schedule, latest, parse
 

@@ -10,11 +10,11 @@ from typing import Any
 from cozydrivers.api.backups import Backup, BackupClass, ClassStrategy
 from cozydrivers.api.base import KubeObject, TypedReference
 from cozydrivers.api.core import Namespace
-from cozydrivers.api.duration import seconds
 from cozydrivers.controllers.deletion import RETAIN, policy_of
 from cozydrivers.controllers.ledger import CLASS, EXECUTION, FORMER, TIMEOUT
 from cozydrivers.controllers.status import created
 from cozydrivers.drivers.base import Driver, Reader
+from cozydrivers.durations import seconds
 from cozydrivers.errors import InvalidInput, NotFound, TemplateError
 from cozydrivers.kube import KubeClient
 from cozydrivers.templating import render

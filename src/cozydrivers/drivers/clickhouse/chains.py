@@ -13,11 +13,11 @@ from chbackup import Archive, Feature, parse_archive_name, parse_version
 from chbackup.evidence import bases, chain_problems
 from chbackup.versions import supports
 from cozydrivers.api.backups import Backup
-from cozydrivers.api.duration import seconds
 from cozydrivers.drivers.clickhouse import record
 from cozydrivers.drivers.clickhouse.earlier import GoodSet
 from cozydrivers.drivers.clickhouse.look import Sight
 from cozydrivers.drivers.clickhouse.record import Recorded
+from cozydrivers.durations import seconds
 from cozydrivers.errors import InvalidInput
 
 FULL_EVERY, MAX_CHAIN = "fullEvery", "maxChain"

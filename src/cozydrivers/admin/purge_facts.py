@@ -17,7 +17,15 @@ from cozydrivers.controllers.status import ended
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse import record
 from cozydrivers.drivers.clickhouse.checkpoint import hex_of
-from cozydrivers.drivers.clickhouse.places import CHI_LABEL, Place, application_of, layout_problem, places
+from cozydrivers.drivers.clickhouse.places import (
+    CHI_LABEL,
+    Place,
+    application_of,
+    layout_problem,
+    places,
+    storage_secrets,
+)
+from cozydrivers.drivers.clickhouse.secrets import Secrets
 from cozydrivers.drivers.clickhouse.sets import hash_of
 from cozydrivers.errors import InvalidInput, NotFound
 from cozydrivers.kube import KubeClient
@@ -78,7 +86,7 @@ async def read(kube: KubeClient, scope: Scope) -> Facts:
         namespaces=namespaces,
         applications=every,
         asked=await _asked(kube, scope),
-        sidecars=_sidecars(every, (await kube.list(Pod, label_selector=CHI_LABEL)).items),
+        sidecars=await _sidecars(kube, every, (await kube.list(Pod, label_selector=CHI_LABEL)).items),
         backups=(await kube.list(Backup)).items,
         jobs=(await kube.list(BackupJob)).items,
         restores=(await kube.list(RestoreJob)).items,
@@ -100,16 +108,20 @@ def _key(found: KubeObject) -> Key:
     return found.metadata.namespace, found.metadata.name
 
 
-def _sidecars(applications: Mapping[Key, ClickHouse], pods: Iterable[Pod]) -> dict[Key, Sequence[Place]]:
+async def _sidecars(
+    kube: KubeClient, applications: Mapping[Key, ClickHouse], pods: Iterable[Pod]
+) -> dict[Key, Sequence[Place]]:
     """The sidecars by application, those of an installation without one as well."""
     grouped: dict[Key, list[Pod]] = {}
     for pod in pods:
         name = application_of(pod) or pod.metadata.labels[CHI_LABEL]
         grouped.setdefault((pod.metadata.namespace, name), []).append(pod)
-    return {
-        key: [place for place in places(applications.get(key) or stand_in(key), found) if place.pod_uid]
-        for key, found in grouped.items()
-    }
+    secrets, sidecars = Secrets(), dict[Key, Sequence[Place]]()
+    for key, own in grouped.items():
+        known = await secrets.read(kube, key[0], storage_secrets(own))
+        found = places(applications.get(key) or stand_in(key), own, known)
+        sidecars[key] = [place for place in found if place.pod_uid]
+    return sidecars
 
 
 def stand_in(key: Key) -> ClickHouse:

@@ -127,7 +127,7 @@ class Installation:
         secret = {"stringData": {"username": USERNAME, "password": PASSWORD}}
         metadata = {"metadata": {"name": f"clickhouse-{self.name}-backup-api-auth"}}
         await kube.create(Secret, {**metadata, **secret}, self.namespace)
-        keys = {"stringData": {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}}
+        keys = {"stringData": {"bucketName": "backups", "accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}}
         await kube.create(Secret, {"metadata": {"name": self._s3_secret}, **keys}, self.namespace)
         for shard, replica in self.sidecars:
             if self._pods:
@@ -194,12 +194,15 @@ class Installation:
         label = "clickhouse.altinity.com"
         environment = {
             "REMOTE_STORAGE": "s3",
-            "S3_BUCKET": "backups",
             "S3_ENDPOINT": "http://s3.invalid",
             "S3_FORCE_PATH_STYLE": "true",
             "S3_PATH": self.name,
         }
-        keys = {"S3_ACCESS_KEY": "accessKey", "S3_SECRET_KEY": "secretKey"}
+        keys = {
+            "S3_BUCKET": "bucketName",
+            "S3_ACCESS_KEY": "accessKey",
+            "S3_SECRET_KEY": "secretKey",
+        }  # as the chart has them
         sidecar = {
             "name": "clickhouse-backup",
             "image": "altinity/clickhouse-backup:2.7.4",

@@ -20,7 +20,7 @@ from chbackup.testing._serve import serving
 from cozydrivers.api.core import Pod
 from cozydrivers.clients.objects import ObjectStore, open_store
 from cozydrivers.drivers.clickhouse.coordinates import Storage, storage_of
-from cozydrivers.drivers.clickhouse.places import PORT_NAME
+from cozydrivers.drivers.clickhouse.environment import PORT_NAME
 
 PATHS = itertools.count(1)
 SLOW = {"UPLOAD_CONCURRENCY": "1", "DOWNLOAD_CONCURRENCY": "1", "S3_CONCURRENCY": "1"}

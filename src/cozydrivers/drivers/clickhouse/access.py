@@ -14,8 +14,10 @@ from cozydrivers.api.core import Pod, Secret, SecretKeyReference
 from cozydrivers.clients.objects import OpenStore, open_store
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.callbacks import Callbacks
+from cozydrivers.drivers.clickhouse.environment import PORT_NAME
 from cozydrivers.drivers.clickhouse.following import REQUEST_TIMEOUT
-from cozydrivers.drivers.clickhouse.places import CHI_LABEL, PORT_NAME, Place, installation, places
+from cozydrivers.drivers.clickhouse.places import CHI_LABEL, Place, installation, places, storage_secrets
+from cozydrivers.drivers.clickhouse.secrets import Secrets
 from cozydrivers.errors import NotFound
 from cozydrivers.metrics import Metrics
 
@@ -73,6 +75,7 @@ class Access:
     objects: OpenStore = open_store
     callbacks: Callbacks | None = None
     metrics: Metrics | None = None
+    secrets: Secrets = field(default_factory=Secrets, repr=False)
     _credentials: dict[tuple[str, str, str], tuple[Credentials, ...]] = field(default_factory=dict, repr=False)
     _lines: dict[str, Line] = field(default_factory=dict, repr=False)
     _opening: dict[str, anyio.Lock] = field(default_factory=dict, repr=False)
@@ -190,10 +193,10 @@ def _counting(metrics: Metrics) -> Callable[[str, int], None]:
     return count
 
 
-async def find(run: Run) -> list[Place]:
+async def find(run: Run, secrets: Secrets) -> list[Place]:
     """The application's sidecars, from its Pods as they are now; Missing where there are Pods, and none has one."""
-    name = installation(run.application.metadata.name)
-    found = places(run.application, await run.reader.labelled(Pod, run.namespace, CHI_LABEL, name))
+    pods = await run.reader.labelled(Pod, run.namespace, CHI_LABEL, installation(run.application.metadata.name))
+    found = places(run.application, pods, await secrets.read(run.kube, run.namespace, storage_secrets(pods)))
     if not found:
         said = f"no Pod of ClickHouse {run.application.metadata.name} that stays has a port {PORT_NAME}"
         raise Missing("ShardsMissing", f"{said}: is spec.backup.enabled set?")

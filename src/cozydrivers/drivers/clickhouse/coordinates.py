@@ -1,7 +1,6 @@
 """Where a sidecar keeps its archives, read from its container's environment. Pure.
 
-As clickhouse-backup reads it (2.7.4): `S3_*`, path style off, TLS on and region us-east-1 unless they say otherwise. A
-Pod's environment holds values, keys of Secrets, and `$(NAME)` of variables that stand before.
+As clickhouse-backup reads it (2.7.4): `S3_*`, path style off, TLS on and region us-east-1 unless they say otherwise.
 """
 
 import posixpath
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 
 from cozydrivers.api.core import Container, Pod, Secret
 from cozydrivers.clients.objects import Coordinates
-from cozydrivers.drivers.clickhouse.places import PORT_NAME
+from cozydrivers.drivers.clickhouse.environment import PORT_NAME, secrets_named, sidecar_of, told
 
 _TRUE = ("1", "t", "true")
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
@@ -38,19 +37,18 @@ class Unknown:
 
 def secrets_of(pod: Pod) -> list[str]:
     """The names of the Secrets that the sidecar's storage is read from."""
-    container = _sidecar(pod)
+    container = sidecar_of(pod)
     if container is None:
         return []
-    keys = [v.value_from.secret_key_ref for v in container.env if _matters(v.name) and v.value_from]
-    return sorted({key.name for key in keys if key} | set(_authorities(pod, container)))
+    return sorted(secrets_named(container, ("S3_", "REMOTE_STORAGE")) | set(_authorities(pod, container)))
 
 
 def storage_of(pod: Pod, secrets: Mapping[str, Secret]) -> Storage | Unknown:
     """The storage of a Pod's sidecar; `secrets` are those that exist, by name."""
-    container = _sidecar(pod)
+    container = sidecar_of(pod)
     if container is None:
         return Unknown(f"Pod {pod.metadata.name} has no container with a port {PORT_NAME}")
-    environment = _environment(container, secrets)
+    environment = told(container, secrets)
     missing = [name for name in ("S3_BUCKET", "S3_ACCESS_KEY", "S3_SECRET_KEY") if not environment.get(name)]
     path = environment.get("S3_PATH", "")
     if environment.get("REMOTE_STORAGE", "s3") != "s3":
@@ -82,33 +80,6 @@ def _coordinates(environment: Mapping[str, str], ca: str) -> Coordinates:
 
 def _is(environment: Mapping[str, str], name: str) -> bool:
     return environment.get(name, "").lower() in _TRUE
-
-
-def _sidecar(pod: Pod) -> Container | None:
-    return next((c for c in pod.spec.containers if any(port.name == PORT_NAME for port in c.ports)), None)
-
-
-def _matters(name: str) -> bool:
-    return name.startswith("S3_") or name in ("REMOTE_STORAGE", "SSL_CERT_DIR")
-
-
-def _environment(container: Container, secrets: Mapping[str, Secret]) -> dict[str, str]:
-    """The variables whose value can be told."""
-    found: dict[str, str] = {}
-    for variable in container.env:
-        reference = variable.value_from.secret_key_ref if variable.value_from else None
-        if reference is not None:
-            secret = secrets.get(reference.name)
-            value = secret.value(reference.key) if secret else None
-        else:
-            value = None if variable.value_from else _expanded(variable.value, found)
-        if value is not None:
-            found[variable.name] = value
-    return found
-
-
-def _expanded(value: str, before: Mapping[str, str]) -> str:
-    return re.sub(r"\$\((\w+)\)", lambda found: before.get(found[1], found[0]), value)
 
 
 def _authorities(pod: Pod, container: Container) -> dict[str, Sequence[str]]:

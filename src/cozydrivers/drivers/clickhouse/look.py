@@ -96,7 +96,7 @@ class Eyes:
 
 async def open_eyes(run: Run, access: Access) -> Eyes:
     """Find the sidecars and the way to them; Missing says what is absent."""
-    found = await find(run)
+    found = await find(run, access.secrets)
     await access.credentials(run)
     return Eyes(run, found, access)
 

@@ -11,15 +11,14 @@ from dataclasses import replace
 import anyio
 
 from chbackup import Archive
-from cozydrivers.api.core import Pod, Secret
+from cozydrivers.api.core import Pod
 from cozydrivers.clients.objects import ObjectStore, StoreError
-from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse import stored
 from cozydrivers.drivers.clickhouse.coordinates import Storage, Unknown, secrets_of, storage_of
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
 from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.stored import Found, Stored, TableFile
-from cozydrivers.errors import Forbidden, InvalidInput, NotFound
+from cozydrivers.errors import InvalidInput, NotFound
 
 TIMEOUT = 60.0
 """Seconds for all that is read of one archive."""
@@ -77,29 +76,22 @@ async def _opened(eyes: Eyes, place: Place) -> AsyncIterator[tuple[ObjectStore, 
     """The store of a sidecar. Raises StoreError where that is not to be asked, or not known."""
     if stored.wanted(eyes.run) == stored.LIST:
         raise StoreError(f"parameters.{stored.PARAMETER} of the class is {stored.LIST}")
-    storage = await _storage(eyes.run, place)
+    storage = await _storage(eyes, place)
     if isinstance(storage, Unknown):
         raise StoreError(storage.why)
     async with eyes.access.objects(storage.coordinates) as store:
         yield store, storage
 
 
-async def _storage(run: Run, place: Place) -> Storage | Unknown:
+async def _storage(eyes: Eyes, place: Place) -> Storage | Unknown:
     if not place.pod_uid:
         return Unknown(f"there is no Pod {place.pod} to tell where it is")
+    run = eyes.run
     try:
         pod = await run.reader.get(Pod, place.pod, run.namespace)
-        secrets = [await _secret(run, name) for name in secrets_of(pod)]
-    except (Forbidden, NotFound) as error:
+    except NotFound as error:
         return Unknown(str(error))
-    return storage_of(pod, {secret.metadata.name: secret for secret in secrets if secret})
-
-
-async def _secret(run: Run, name: str) -> Secret | None:
-    try:
-        return await run.kube.get(Secret, name, run.namespace)
-    except NotFound:
-        return None
+    return storage_of(pod, await eyes.access.secrets.read(run.kube, run.namespace, secrets_of(pod)))
 
 
 async def _against(store: ObjectStore, storage: Storage, archive: Archive, *, tables: bool = True) -> list[str]:

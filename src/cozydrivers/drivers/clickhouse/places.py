@@ -6,24 +6,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cozydrivers.api.base import KubeObject
-from cozydrivers.api.core import Container, Pod
+from cozydrivers.api.core import Container, Pod, Secret
+from cozydrivers.drivers.clickhouse.environment import PORT_NAME, port_of, secrets_named, sidecar_of, told
 from cozydrivers.errors import InvalidInput
 
 CHI_LABEL = "clickhouse.altinity.com/chi"
 CLUSTER_LABEL = "clickhouse.altinity.com/cluster"
 SHARD_LABEL = "clickhouse.altinity.com/shard"
 REPLICA_LABEL = "clickhouse.altinity.com/replica"
-PORT_NAME = "ch-backup-api"
 PORT = 7171
 MOST = 999
 """Shards, or replicas of one: more than that is a mistake in a spec."""
 SETTINGS = ("ALLOW_PARALLEL", "API_ALLOW_PARALLEL", "BACKUPS_TO_KEEP_LOCAL", "BACKUPS_TO_KEEP_REMOTE")
 """Variables of a sidecar that decide whether what it makes can be relied upon."""
+_STORAGE = ("S3_ENDPOINT", "S3_BUCKET", "S3_PATH")
 _NAMED = 5
 CLUSTER = "clickhouse"
 """The one cluster of an application's installation, as Cozystack's chart names it."""
 PREFIX = "clickhouse-"
 """Release prefix of the application kind ClickHouse: installation `clickhouse-<app>`."""
+
+
+NO_SECRETS: Mapping[str, Secret] = {}
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,27 @@ def host(application: KubeObject, shard: int, replica: int) -> str:
     return f"chi-{name}-clickhouse-{shard}-{replica}.{namespace}.svc"
 
 
+def storage_secrets(pods: Iterable[Pod]) -> set[str]:
+    """The Secrets that the sidecars' storage paths are told by."""
+    containers = [container for pod in pods if (container := sidecar_of(pod))]
+    return {name for container in containers for name in secrets_named(container, _STORAGE)}
+
+
 def application_of(pod: KubeObject) -> str | None:
     """The application whose Pod it is."""
     name = pod.metadata.labels.get(CHI_LABEL, "")
     return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
 
 
-def places(application: KubeObject, pods: Iterable[Pod]) -> list[Place]:
+def places(application: KubeObject, pods: Iterable[Pod], secrets: Mapping[str, Secret] = NO_SECRETS) -> list[Place]:
     """The sidecars by shard and replica, ready ones first; without Pods, the DNS names that the spec implies.
 
+    `secrets` are those that exist of what `storage_secrets` names; without them a storage path may not be told.
     None where there are Pods and none of them has a sidecar: names would lead to the same Pods, without an identity.
     """
     name = installation(application.metadata.name)
     own = [pod for pod in pods if pod.metadata.labels.get(CHI_LABEL) == name]
-    seen = _told_apart([place for pod in own if (place := _place(pod))])
+    seen = _told_apart([place for pod in own if (place := _place(pod, secrets))])
     order = sorted(seen, key=lambda place: (place.shard, place.cluster != CLUSTER, not place.ready, place.replica))
     return order if own else _counted(application)
 
@@ -102,36 +113,26 @@ def _told_apart(seen: Sequence[Place]) -> list[Place]:
     return [replace(place, url="", ready=False) if shown[place.url] > 1 else place for place in seen]
 
 
-def _place(pod: Pod) -> Place | None:
+def _place(pod: Pod, secrets: Mapping[str, Secret]) -> Place | None:
     labels = pod.metadata.labels
     shard, replica = (labels.get(label, "") for label in (SHARD_LABEL, REPLICA_LABEL))
-    container = next((each for each in _kept_running(pod) if _port(each)), None)
+    container = sidecar_of(pod)
     if not (shard.isdecimal() and replica.isdecimal()) or container is None or pod.metadata.deletion_timestamp:
         return None
-    environment = {variable.name: variable.value for variable in container.env}
+    environment = told(container, secrets)
     return Place(
         shard=int(shard),
         replica=int(replica),
         pod=pod.metadata.name,
         pod_uid=pod.metadata.uid,
-        url=f"{_scheme(environment)}://{_host(pod)}:{_port(container)}" if pod.status.pod_ip else "",
+        url=f"{_scheme(environment)}://{_host(pod)}:{port_of(container)}" if pod.status.pod_ip else "",
         ready=pod.ready and bool(pod.status.pod_ip),
-        storage=storage_id(environment),
+        storage=_storage(container, environment),
         cluster=labels.get(CLUSTER_LABEL, CLUSTER),
         image=container.image,
         restarts=_restarts(pod, container),
         settings={name: environment[name] for name in SETTINGS if name in environment},
     )
-
-
-def _kept_running(pod: Pod) -> list[Container]:
-    """The containers that run as long as the Pod, native sidecars among them."""
-    sidecars = [container for container in pod.spec.init_containers if container.restart_policy == "Always"]
-    return [*pod.spec.containers, *sidecars]
-
-
-def _port(container: Container) -> int:
-    return next((port.container_port for port in container.ports if port.name == PORT_NAME), 0)
 
 
 def _scheme(environment: Mapping[str, str]) -> str:
@@ -157,9 +158,15 @@ def _counted(application: KubeObject) -> list[Place]:
     ]
 
 
+def _storage(container: Container, environment: Mapping[str, str]) -> str:
+    """What identifies the storage path; empty where a part of it is set and can't be told."""
+    declared = {variable.name for variable in container.env}.intersection(_STORAGE)
+    return storage_id(environment) if declared.issubset(environment) else ""
+
+
 def storage_id(environment: Mapping[str, str]) -> str:
-    """16 hex digits for endpoint, bucket and path together; empty where the bucket is not in plain sight."""
-    endpoint, bucket, path = (environment.get(f"S3_{key}", "") for key in ("ENDPOINT", "BUCKET", "PATH"))
+    """16 hex digits for endpoint, bucket and path together; empty where the bucket is not told."""
+    endpoint, bucket, path = (environment.get(key, "") for key in _STORAGE)
     return hashlib.sha256("\n".join((endpoint, bucket, path)).encode()).hexdigest()[:16] if bucket else ""
 
 

@@ -41,6 +41,7 @@ from cozydrivers.drivers.clickhouse.pod_decide import (
 from cozydrivers.drivers.clickhouse.pod_log import last_words
 from cozydrivers.drivers.clickhouse.pod_state import RUN, STARTED, Part, PodState, is_own, job_name, kind_of
 from cozydrivers.drivers.clickhouse.pod_template import Slot
+from cozydrivers.drivers.clickhouse.secrets import Secrets
 from cozydrivers.errors import AlreadyExists, Invalid, InvalidInput, NotFound
 
 UNPROVEN = Condition(
@@ -107,7 +108,7 @@ def _check_shards(state: PodState, run: Run) -> None:
 
 async def _begin(run: Run, archives: Sequence[str]) -> Outcome:
     """Nothing is created before the template is known to render, and to do what it must (I4)."""
-    found = await find(run)
+    found = await find(run, Secrets())
     parts = [Part(replica=_replica(found, shard, archives)) for shard in range(shards_of(run.application))]
     storage = next((place.storage for place in found if place.storage), "")
     state = PodState(kind=kind_of(run), parts=tuple(parts), named=True, storage=storage)

@@ -22,7 +22,7 @@ from cozydrivers.drivers.base import BackupRun
 from cozydrivers.drivers.clickhouse import backup, record
 from cozydrivers.drivers.clickhouse.chains import Case, Terms, choose, terms
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State, archive_name
-from cozydrivers.drivers.clickhouse.earlier import GoodSet, last_good
+from cozydrivers.drivers.clickhouse.earlier import Earlier, last_good
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
 from cozydrivers.drivers.clickhouse.places import Place
@@ -307,7 +307,7 @@ def test_a_base_is_one_whose_whole_chain_is_good_and_within_the_limits(
     place = Place(0, 0, "pod", "uid", "http://x", ready=True, storage="here")
     case = Case(
         Terms(timedelta(days=days) if days else None, longest),
-        GoodSet(Backup.decode(body), [entry]),
+        Earlier(Backup.decode(body), [entry]),
         [Sight(place, remote=remote, version="2.7.4")],
         NOW,
         None if restored is None else NOW - timedelta(days=restored),
@@ -328,6 +328,9 @@ def test_a_base_is_one_whose_whole_chain_is_good_and_within_the_limits(
         assert days is None or OURS.index(chain[-1]) < days
 
 
+WHEN = "2026-11-23T00:00:00Z"
+
+
 def case_of(**changes: Any) -> Case:
     """A set of yesterday's that lists as it was recorded; changes are those of its Backup's record, and of the list."""
     metadata = {record.STORAGE: "here", record.VERSIONS: "2.7.4"} | changes.get("recorded", {})
@@ -337,7 +340,7 @@ def case_of(**changes: Any) -> Case:
     remote = changes.get("remote", [listed(OURS[1], "", "regular")])
     sight = Sight(place, remote=remote, version=changes.get("version", "2.7.4"))
     return Case(
-        Terms(longest=5), GoodSet(Backup.decode({"metadata": {"name": "b"}, "spec": spec}), [entry]), [sight], NOW
+        Terms(longest=5), Earlier(Backup.decode({"metadata": {"name": "b"}, "spec": spec}), [entry]), [sight], NOW
     )
 
 
@@ -352,6 +355,7 @@ def case_of(**changes: Any) -> Case:
         ({"remote": []}, "not in the list", True),
         ({"remote": [listed(OURS[1], "", "regular").model_copy(update={"data_size": 2})]}, "recorded", True),
         ({"replica": 1}, "other replicas", False),
+        ({"deletionTimestamp": WHEN}, "being deleted", False),
     ],
 )
 def test_a_base_that_will_not_do_makes_a_full_set(changes, word, lost):

@@ -2,6 +2,7 @@
 in for one that goes away."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import anyio
@@ -357,9 +358,11 @@ async def test_a_set_under_half_of_the_last_good_one_is_suspicious(what):
         stage.app.sidecar(0).tables.add_table(f"shop.t{number}", 1000 if number == 0 else 1)
     async with stage.managed():
         await succeeds(stage)
+        await anyio.sleep(5)
         for number in [0] if what == "bytes" else [2, 3, 4]:
             stage.app.sidecar(0).tables.drop(f"shop.t{number}")
         job = await succeeds(stage, "second")
+        await anyio.sleep(5)
         await succeeds(stage, "third")
     for found in (job, await stage.made("second"), await stage.made("third")):
         told = condition(found, "Suspicious")
@@ -477,30 +480,27 @@ def test_a_preferred_replica_is_chosen_where_it_holds_as_much_of_each_table(foun
         assert all(held.get(name, 0) >= 0.99 * size for name, size in others)
 
 
-@total
-@given(
-    st.sampled_from(("planned", "sending", "sought", "sent")),
-    st.sampled_from(("making", "proven", "done")),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from(("", "base")),
-    st.none() | st.sampled_from((0, 59, 60, 600)),
-    st.sampled_from((0, 39, 40, 600)),
-    st.sampled_from((None, "uid", "other")),
-)
-def test_an_archive_moves_only_while_nothing_of_it_can_have_been_uploaded(
-    state, stage, begun, apart, base, away, age, pod
-):
-    submission = Submission(verb="create_remote", archive="x", state=state, at=NOW - timedelta(seconds=age))
-    since = None if away is None else NOW - timedelta(seconds=away)
-    spot: Any = {"shard": 0, "replica": 0, "pod": "p", "pod_uid": "uid"}
-    member = Member(**spot, submission=submission, stage=stage, begun=begun, apart=apart, base=base, away_since=since)
-    place = Place(0, 0, "p", pod, "", ready=False) if pod else None
-    if may_move(member, Sight(place, "gone", away=True), NOW):
-        assert (stage, apart, base) == ("making", False, "")
-        assert (away or 0) >= 60
-        acknowledged = begun or state == "sent"
-        assert pod == "other" if acknowledged else (state == "planned" or age >= 40)
+STATES: tuple[Any, ...] = ("planned", "sending", "sought", "sent")
+STAGES = ("making", "proven", "done")
+YES_NO = (False, True)
+
+
+def test_an_archive_moves_only_while_nothing_of_it_can_have_been_uploaded():
+    moved = 0
+    for state, age, away, pod in product(STATES, (0, 39, 40, 600), (None, 0, 59, 60, 600), (None, "uid", "other")):
+        for stage, begun, apart, base in product(STAGES, YES_NO, YES_NO, ("", "base")):
+            submission = Submission(verb="create_remote", archive="x", state=state, at=NOW - timedelta(seconds=age))
+            since = None if away is None else NOW - timedelta(seconds=away)
+            spot: Any = {"shard": 0, "replica": 0, "pod": "p", "pod_uid": "uid", "stage": stage, "begun": begun}
+            member = Member(**spot, submission=submission, apart=apart, base=base, away_since=since)
+            place = Place(0, 0, "p", pod, "", ready=False) if pod else None
+            if may_move(member, Sight(place, "gone", away=True), NOW):
+                moved += 1
+                assert (stage, apart, base) == ("making", False, "")
+                assert (away or 0) >= 60
+                acknowledged = begun or state == "sent"
+                assert pod == "other" if acknowledged else (state == "planned" or age >= 40)
+    assert moved
 
 
 OWN_NAME, OTHER = "ours", "theirs"
@@ -528,6 +528,16 @@ looks = st.builds(
     absent=st.booleans(),
     trouble=st.sampled_from(["", "", "no answer"]),
 )
+
+
+def test_no_remote_copy_goes_before_the_local_ones_nor_these_before_what_runs():
+    there = Archive(name=OWN_NAME, location="remote", desc="regular")
+    here, bare = Found(OWN_NAME, here=True, remote=[there]), Found(OWN_NAME, remote=[there])
+    at_work = Found(OWN_NAME, running=[Action(command=f"upload {OWN_NAME}", status="in progress")])
+    away = Found(OWN_NAME, trouble="no answer", away=True)
+    assert [deed.do for deed in decide([at_work, here, bare], downloads=False)] == ["stop", "", ""]
+    assert [deed.do for deed in decide([away, here, bare], downloads=False)] == ["", "delete local", ""]
+    assert [deed.do for deed in decide([away, bare, bare], downloads=False)] == ["", "delete remote", "delete remote"]
 
 
 @total

@@ -10,7 +10,7 @@ from cozydrivers.drivers.clickhouse.advance import carry_out
 from cozydrivers.drivers.clickhouse.chains import Bases, Terms
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.choosing import Candidate
-from cozydrivers.drivers.clickhouse.earlier import GoodSet, apart, last_good
+from cozydrivers.drivers.clickhouse.earlier import Earlier, apart, last_good
 from cozydrivers.drivers.clickhouse.engines import own_rows
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, mark_of
 from cozydrivers.drivers.clickhouse.look import NOTHING, PROOF, Eyes, Scene, Sight, Wanted, at_work, resting, survey
@@ -123,7 +123,7 @@ async def _begin(eyes: Eyes, run: BackupRun, terms: Terms | None) -> Outcome:
     return _plan(eyes, run, seen, choice.members, bases)
 
 
-async def _bases(run: BackupRun, terms: Terms | None, good: GoodSet | None, members: Sequence[Sight]) -> Bases:
+async def _bases(run: BackupRun, terms: Terms | None, good: Earlier | None, members: Sequence[Sight]) -> Bases:
     if terms is None:
         return Bases()
     restored = await run.restored_at() if good else None

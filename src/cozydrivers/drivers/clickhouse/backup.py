@@ -14,7 +14,7 @@ from cozydrivers.drivers.base import Artifact, BackupRun, Patience
 from cozydrivers.drivers.clickhouse import record, steps
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Evidence, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.choosing import fuller, heard, may_move, substitute
-from cozydrivers.drivers.clickhouse.earlier import GoodSet, last_good, suspicion
+from cozydrivers.drivers.clickhouse.earlier import Earlier, last_good, suspicion
 from cozydrivers.drivers.clickhouse.engines import replicated, schema_only, sizes
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_on, since
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
@@ -242,7 +242,7 @@ def _entry(member: Member, sight: Sight) -> Recorded:
     )
 
 
-def conditions(entries: Sequence[Recorded], shown: Sequence[Stored], good: GoodSet | None) -> list[Condition]:
+def conditions(entries: Sequence[Recorded], shown: Sequence[Stored], good: Earlier | None) -> list[Condition]:
     """What was proven, and what is odd about it, beside the last good set."""
     odd = suspicion(entries, good)
     return [_verified(entries, shown), odd] if odd else [_verified(entries, shown)]

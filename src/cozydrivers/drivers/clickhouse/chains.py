@@ -14,7 +14,7 @@ from chbackup.evidence import bases, chain_problems
 from chbackup.versions import supports
 from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.clickhouse import record
-from cozydrivers.drivers.clickhouse.earlier import GoodSet
+from cozydrivers.drivers.clickhouse.earlier import Earlier
 from cozydrivers.drivers.clickhouse.look import Sight
 from cozydrivers.drivers.clickhouse.record import Recorded
 from cozydrivers.durations import seconds
@@ -72,7 +72,7 @@ class Case:
     """What the bases of a new set are decided on: `members` are the sights of its replicas, `backups` all earlier."""
 
     terms: Terms
-    good: GoodSet | None
+    good: Earlier | None
     members: Sequence[Sight]
     now: datetime
     restored: datetime | None = None
@@ -103,7 +103,7 @@ def _spot(sight: Sight) -> tuple[int, int]:
     return (sight.place.shard, sight.place.replica) if sight.place else (-1, -1)
 
 
-def _set_is_over(case: Case, good: GoodSet) -> str:
+def _set_is_over(case: Case, good: Earlier) -> str:
     """Why the next set is a full one anyway."""
     name = good.backup.metadata.name
     if {_spot(sight) for sight in case.members} != good.spots:
@@ -115,7 +115,7 @@ def _set_is_over(case: Case, good: GoodSet) -> str:
     return ""
 
 
-def _set_is_unfit(case: Case, good: GoodSet) -> str:
+def _set_is_unfit(case: Case, good: Earlier) -> str:
     """Why the last good set can't be a base, though one is due."""
     name, metadata = good.backup.metadata.name, good.backup.spec.driver_metadata
     storage = metadata.get(record.STORAGE, "")

@@ -21,7 +21,7 @@ SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class GoodSet:
+class Earlier:
     """A Backup that is Ready, was found the last time it was looked for, and is not suspicious."""
 
     backup: Backup
@@ -38,13 +38,13 @@ class GoodSet:
         return {(member.shard, member.replica) for member in self.members}
 
 
-def last_good(run: BackupRun) -> GoodSet | None:
+def last_good(run: BackupRun) -> Earlier | None:
     """The newest good set of the run's application, of another run than this one."""
     found = [good for backup in run.earlier if (good := _good(backup, run))]
     return max(found, key=lambda good: good.taken, default=None)
 
 
-def _good(backup: Backup, run: BackupRun) -> GoodSet | None:
+def _good(backup: Backup, run: BackupRun) -> Earlier | None:
     if backup.status.phase != "Ready" or _has(backup, "Suspicious", "True") or _has(backup, "Ready", "False"):
         return None
     metadata = backup.spec.driver_metadata
@@ -56,21 +56,21 @@ def _good(backup: Backup, run: BackupRun) -> GoodSet | None:
         return None
     name = parse_archive_name(members[0].archive)
     is_own = name is not None and name.uid == hex_of(run.uid, 12)
-    return None if is_own else GoodSet(backup, members)
+    return None if is_own else Earlier(backup, members)
 
 
 def _has(backup: Backup, kind: str, status: str) -> bool:
     return any((each.type, each.status) == (kind, status) for each in backup.status.conditions)
 
 
-def apart(good: GoodSet | None) -> set[tuple[int, int]]:
+def apart(good: Earlier | None) -> set[tuple[int, int]]:
     """Replicas that were backed up beside another one of their shard: each held rows of its own."""
     spots = sorted(good.spots) if good else []
     shards = [shard for shard, _ in spots]
     return {spot for spot in spots if shards.count(spot[0]) > 1}
 
 
-def suspicion(members: Sequence[Recorded], good: GoodSet | None) -> Condition | None:
+def suspicion(members: Sequence[Recorded], good: Earlier | None) -> Condition | None:
     """What is odd about a new set: it is empty, or much smaller than the last good one; None where nothing is."""
     if not any(member.tables.count for member in members):
         return _suspicious("Empty", "the set holds no table")

@@ -96,6 +96,7 @@ def _entry(each: Listed, tables: Sequence[Table], live: Sequence[Table]) -> Reco
         tables=Tables(
             count=len(names),
             hash=tables_hash(names),
+            bytes=sum(table.total_bytes for table in tables),
             replicated=replicated(live, names),
             schema_only=schema_only(live, names),
         ),

@@ -27,7 +27,7 @@ _CONFIG = """<yandex>
 """
 
 _USERS = """<yandex>
-  <profiles><default/></profiles>
+  <profiles><default><log_queries>0</log_queries></default></profiles>
   <quotas><default/></quotas>
   <users>
     <default>

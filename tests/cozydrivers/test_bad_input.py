@@ -14,8 +14,6 @@ from tests.cozydrivers.checks import (
     assert_one_sentence,
     assert_refused,
     backed_up,
-    drop,
-    forget,
     patched,
     pod_name,
     reason_of,
@@ -306,7 +304,6 @@ BAD_RESTORES = {
     "option of another type": Bad(
         unchanged, ("spec.options.overwrite", "true or false"), {"options": {"overwrite": "yes"}}
     ),
-    "replacing": Bad(unchanged, ("spec.options.overwrite", "not supported"), {"options": {"overwrite": True}}),
     "another kind": Bad(
         unchanged,
         ("spec.targetApplicationRef.kind is Postgres",),
@@ -348,16 +345,7 @@ async def test_another_number_of_shards_is_refused():
     assert_refused(stage, job, "2 shards", f"ClickHouse {APP} has 1")
 
 
-async def test_replicated_tables_are_refused():
-    stage = await staged()
-    stage.app.sidecar(0).tables.add_table("shop.events", 5, engine="ReplicatedMergeTree('/path', '{replica}')")
-    async with stage.managed():
-        await stage.end_of(await stage.backup("nightly"))
-        drop(stage)
-        stage.app.sidecar(0).tables.drop("shop.events")
-        forget(stage)
-        job = await stage.end_of(await stage.restore("undo", "nightly"), within=5)
-    assert_refused(stage, job, "shop.events", "replicated")
+KEEPING = {"overwrite": False}
 
 
 @pytest.mark.parametrize("place", [(0, 0), (1, 1)], ids=["where the archive is from", "on another replica"])
@@ -365,8 +353,8 @@ async def test_a_table_that_exists_on_any_replica_is_refused_and_keeps_its_rows(
     stage = await backed_up(replicas=2)
     stage.app.sidecar(*place).tables.add_table(TABLE, 7)
     async with stage.managed():
-        job = await stage.end_of(await stage.restore("undo", "nightly"), within=5)
-    assert_refused(stage, job, f"shard {place[0]}", f"{TABLE} exists", "drop")
+        job = await stage.end_of(await stage.restore("undo", "nightly", options=KEEPING), within=5)
+    assert_refused(stage, job, f"shard {place[0]}", f"{TABLE} exists", "drop", "spec.options.overwrite")
     assert stage.app.sidecar(*place).tables.count(TABLE) == 7
 
 

@@ -17,8 +17,10 @@ from cozydrivers.drivers.clickhouse.checkpoint import Debris, Evidence, Member, 
 from cozydrivers.drivers.clickhouse.cleanup import all_debris
 from cozydrivers.drivers.clickhouse.following import LOOK, Rows, Submission, Verdict, judge, mark_of, own_row, since
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
+from cozydrivers.drivers.clickhouse.options import Options
 from cozydrivers.drivers.clickhouse.places import Place
-from cozydrivers.drivers.clickhouse.record import Recorded, Tables
+from cozydrivers.drivers.clickhouse.record import Recorded, Tables, tables_hash
+from cozydrivers.drivers.clickhouse.selecting import Asked
 from cozydrivers.drivers.clickhouse.steps import DropLocal, End, Hold, Plan, Submit
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -126,6 +128,9 @@ def situations(draw: Any, kind: Any, stages: Any, verbs: Any) -> tuple[State, Sc
                 stage=draw(st.sampled_from(stages)),
                 begun=draw(st.booleans()),
                 evidence=Evidence(data_size=1, size=2) if draw(st.booleans()) else None,
+                found={f"pod-{shard}": tables_hash(["shop.orders"])}
+                if kind == "restore" and draw(st.booleans())
+                else {},
             )
         )
     survey = {f"pod-{shard}": draw(sights(shard)) for shard in draw(st.sampled_from([(), (0,), (1,), (0, 1)]))}
@@ -135,12 +140,32 @@ def situations(draw: Any, kind: Any, stages: Any, verbs: Any) -> tuple[State, Sc
 
 backups = situations("backup", ("making", "proven", "done"), ("create_remote", "upload"))
 restores = situations(
-    "restore", ("downloading", "downloaded", "restoring", "restored", "done"), ("download", "restore")
+    "restore",
+    ("downloading", "downloaded", "saving", "saved", "restoring", "restored", "done"),
+    ("download", "restore"),
 )
 RECORDED = [
-    Recorded(shard=shard, archive=name(shard), data_size=1, tables=Tables(count=1, hash="x", schema_only=("shop.log",)))
+    Recorded(
+        shard=shard,
+        archive=name(shard),
+        data_size=1,
+        tables=Tables(count=1, hash=tables_hash(["shop.orders"]), schema_only=("shop.log",)),
+    )
     for shard in (0, 1)
 ]
+IN_PLACE = Asked(Options(), elsewhere=False)
+
+
+def exists_there(seen: Sight, sight: Sight, member: Member) -> set[str]:
+    """The archive's tables that a replica of the same shard shows."""
+    if seen.place is None or seen.place.shard != member.shard:
+        return set()
+    return {t.full_name for t in seen.live or ()} & {t.full_name for t in sight.archived or ()} - {"shop.log"}
+
+
+def named_by_the_check(member: Member) -> set[str]:
+    """The tables that were found when they were checked."""
+    return {"shop.orders"} if member.found else set()
 
 
 # What a submission has come to
@@ -259,12 +284,16 @@ def test_a_backup_s_steps(situation):
 @given(restores)
 def test_a_restore_s_steps(situation):
     state, scene, fresh = situation
-    steps = restore.decide(state, scene, run_of(RestoreRun, fresh=fresh), RECORDED)
+    cases = restore.cases(state, scene, run_of(RestoreRun, fresh=fresh), RECORDED, IN_PLACE)
+    steps = restore.decide(cases)
     check_steps(situation, steps)
     check_intent(situation, steps)
     check_giving_up(state)
     for member, sight, step in zip(state.members, scene.sights, steps, strict=True):
-        if member.stage == "downloaded" and isinstance(step, Plan):
+        if isinstance(step, Plan | Submit) and step.member.stage in ("saving", "restoring"):
             assert all(other.stage != "downloading" for other in state.members)
+        if isinstance(step, Plan) and step.member.stage == "restoring" and member.stage == "saved":
+            assert all(other.stage not in ("downloaded", "saving") for other in state.members)
         if isinstance(step, Plan | Submit) and step.member.stage == "restoring" and not step.member.begun:
-            assert not restore.existing(scene, member.shard, sight.archived or ())
+            found = {name for seen in scene.survey.values() for name in exists_there(seen, sight, member)}
+            assert step.member.submission.attempt > 1 or not found - named_by_the_check(member)

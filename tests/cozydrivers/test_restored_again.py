@@ -78,7 +78,7 @@ async def test_a_restore_that_failed_may_be_applied_again():
     stage = await backed_up()
     stage.app.sidecar(1).tables.add_table("shop.orders", 1)
     async with stage.managed():
-        job = await stage.end_of(await stage.restore("undo", "nightly"))
+        job = await stage.end_of(await stage.restore("undo", "nightly", options={"overwrite": False}))
         assert reason_of(job) == ("Failed", "Refused")
         drop(stage)
         job = await stage.end_of(await stage.restore("again", "nightly"))

@@ -86,9 +86,9 @@ def backup_job(name: str, backup_class: str = "clickhouse-data-backup") -> Manif
     return _job("BackupJob", name, spec)
 
 
-def restore_job(name: str, backup: str) -> Manifest:
+def restore_job(name: str, backup: str, **options: Any) -> Manifest:
     """A tenant's RestoreJob, in place."""
-    return _job("RestoreJob", name, {"backupRef": {"name": backup}})
+    return _job("RestoreJob", name, {"backupRef": {"name": backup}, "options": options})
 
 
 def _job(kind: str, name: str, spec: Manifest) -> Manifest:

@@ -16,7 +16,7 @@ async def test_a_restore_onto_tables_that_exist_is_refused_untouched(scene: Scen
     await one.drop()
     await two.fill(orders=5)
     rows = await scene.rows()
-    await scene.submit(objects.restore_job("back", backup["metadata"]["name"]))
+    await scene.submit(objects.restore_job("back", backup["metadata"]["name"], overwrite=False))
 
     job = await scene.ended("RestoreJob", "back")
     assert job["status"]["phase"] == "Failed"

@@ -106,14 +106,19 @@ class JobEnding(JobWiring[J], ABC, Generic[J]):
         }
 
 
+_REMOVED = "an archive of a run that came to no Backup is removed"
+_OF_THIS_RUN = "its name is of this run, and no Backup of this run exists"
+
+
 def _audit(job: KubeObject, now: Callable[[], datetime], outcome: AuditOutcome, archive: str, size: int) -> None:
-    """A line of the audit log, of an archive that a run has made and that came to no Backup."""
+    """A line of the audit log: a restore replaces tables; a backup deletes only what came to no Backup."""
     metadata, kind = job.metadata, job.resource.kind
+    restores = kind == "RestoreJob"
     audit(
         AuditRecord(
             time=now(),
             actor=f"{kind} {metadata.namespace}/{metadata.name}",
-            action="delete",
+            action="overwrite" if restores else "delete",
             outcome=outcome,
             kind=kind,
             namespace=metadata.namespace,
@@ -121,7 +126,7 @@ def _audit(job: KubeObject, now: Callable[[], datetime], outcome: AuditOutcome, 
             uid=metadata.uid,
             archive=archive,
             bytes=size,
-            rule="an archive of a run that came to no Backup is removed",
-            evidence="its name is of this run, and no Backup of this run exists",
+            rule="tables are replaced from the Backup that was named" if restores else _REMOVED,
+            evidence="condition TargetChecked names them" if restores else _OF_THIS_RUN,
         )
     )

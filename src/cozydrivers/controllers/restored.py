@@ -23,8 +23,11 @@ from cozydrivers.runtime.locks import Lock
 RESTORED = PREFIX + "restored"
 REPEAT = "repeat"
 """Option of a RestoreJob: any new word makes it another one than before."""
+DRY_RUN = "dryRun"
+TIMEOUT = "timeoutSeconds"
 
 _MOST = 100
+_LONGEST = 366 * 24 * 3600
 
 
 class Restored(Model):
@@ -39,6 +42,19 @@ class Restored(Model):
 
 
 _LIST: TypeAdapter[list[Restored]] = TypeAdapter(list[Restored])
+
+
+def is_dry_run(job: RestoreJob) -> bool:
+    """Whether it only says what it would do: then nothing is restored, and it may be applied as often as one likes."""
+    return job.spec.options.get(DRY_RUN) is True
+
+
+def timeout(job: RestoreJob, default: float) -> float:
+    """The patience with the engine that it asks for, in seconds; the driver refuses what is none."""
+    value = job.spec.options.get(TIMEOUT)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LONGEST:
+        return default
+    return float(value)
 
 
 def seen(lease: Lease | None) -> list[Restored]:

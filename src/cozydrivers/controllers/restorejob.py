@@ -1,5 +1,6 @@
 """RestoreJobs: each restores the Backup that it names, or fails saying why."""
 
+from dataclasses import replace
 from typing import Any
 
 from cozydrivers.api.backups import Backup, RestoreJob
@@ -38,9 +39,10 @@ class RestoreJobController(JobController[RestoreJob]):
         if backup.status.phase != "Ready":
             phase = backup.status.phase or "not set"
             raise Absence("BackupNotReady", f"Backup {backup.metadata.name} is not Ready; its phase is {phase}")
-        return await restore_target(
+        target = await restore_target(
             self.caches, self.drivers, job.metadata.namespace, backup, job.spec.target_application_ref
         )
+        return replace(target, timeout=restored.timeout(job, target.timeout))
 
     async def resolve_for_cleanup(self, job: RestoreJob) -> Target:
         """By the Backup where that still resolves, else by what the job's lock was for."""
@@ -76,7 +78,7 @@ class RestoreJobController(JobController[RestoreJob]):
         if not isinstance(word, str) or not word:
             return f"spec.options.{restored.REPEAT} must be a text that is not empty"
         backup = await self._backup(job)
-        if backup is None:
+        if backup is None or restored.is_dry_run(job):
             return ""
         new = restored.entry(job, target.application, backup, self.now())
         return restored.refusal(new, await restored.look(self.kube, target_of(target.application)))
@@ -89,7 +91,7 @@ class RestoreJobController(JobController[RestoreJob]):
     async def finish(self, job: RestoreJob, target: Target, outcome: Succeeded) -> dict[str, Any]:
         """Let the application's lock tell of the restore."""
         backup = await self._backup(job)
-        if backup is not None:
+        if backup is not None and not restored.is_dry_run(job):
             new = restored.entry(job, target.application, backup, self.now())
             await restored.record(self.kube, target_of(target.application), new)
         return {}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 
 from cozydrivers.drivers.base import BackupRun, Failed, Intent, Note, Outcome, Patience, Running, Succeeded
-from cozydrivers.drivers.clickhouse import act, backup, chains, choosing, objects, stored
+from cozydrivers.drivers.clickhouse import act, backup, chains, choosing, objects, safety, stored
 from cozydrivers.drivers.clickhouse.advance import carry_out
 from cozydrivers.drivers.clickhouse.chains import Bases, Terms
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
@@ -120,6 +120,7 @@ async def _begin(eyes: Eyes, run: BackupRun, terms: Terms | None) -> Outcome:
     if choice.waiting:
         return absent("ShardsMissing", choice.waiting)
     bases = await _bases(run, terms, good, [seen[each.place.pod] for each in choice.members])
+    await safety.expire(eyes, seen)
     return _plan(eyes, run, seen, choice.members, bases)
 
 

@@ -15,7 +15,7 @@ from cozydrivers.drivers.clickhouse import record, steps
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Evidence, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.choosing import fuller, heard, may_move, substitute
 from cozydrivers.drivers.clickhouse.earlier import Earlier, last_good, suspicion
-from cozydrivers.drivers.clickhouse.engines import replicated, schema_only, sizes
+from cozydrivers.drivers.clickhouse.engines import consuming, replicated, schema_only, shared_by, sizes
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_on, since
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
 from cozydrivers.drivers.clickhouse.places import Place
@@ -226,6 +226,7 @@ def artifact(state: State, scene: Scene, run: BackupRun) -> Artifact:
 def _entry(member: Member, sight: Sight) -> Recorded:
     names = [table.full_name for table in sight.archived or ()]
     live = sight.live or ()
+    shared = replicated(live, names)
     return Recorded(
         shard=member.shard,
         replica=member.replica,
@@ -236,8 +237,10 @@ def _entry(member: Member, sight: Sight) -> Recorded:
             count=len(names),
             hash=tables_hash(names),
             bytes=sum(table.total_bytes for table in sight.archived or ()),
-            replicated=replicated(live, names),
+            replicated=shared,
             schema_only=schema_only(live, names),
+            consuming=consuming(live, names),
+            engines={table.full_name: shared_by(table) for table in live if table.full_name in shared},
         ),
     )
 

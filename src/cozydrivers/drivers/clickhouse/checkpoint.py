@@ -19,8 +19,10 @@ from cozydrivers.errors import InvalidInput, NewerVersion
 
 _STAGES = {
     "backup": ("making", "proven", "done"),
-    "restore": ("downloading", "downloaded", "restoring", "restored", "done"),
+    "restore": ("downloading", "downloaded", "saving", "saved", "restoring", "restored", "done"),
 }
+Part = Literal["whole", "schema", "own"]
+"""What of an archive a replica restores: all, what is replicated of another's as its bare schema, or the rest."""
 
 
 class Evidence(Model):
@@ -35,9 +37,12 @@ class Member(Model):
     """One archive of the set, on the replica that makes it or that restores it.
 
     `begun` says that the sidecar has taken up the submission at its present stage, once at least. `doubted` is when the
-    archive's tables were first read as less than the archive. As it was chosen, its replica held `source_bytes`; it is
-    `apart` if some of its rows are on no other. `base` is what the archive is an increment on. `away_since` is when its
-    sidecar was first missed.
+    archive's tables were first read as less than the archive, or what was restored as less. As it was chosen, its
+    replica held `source_bytes`; it is `apart` if some of its rows are on no other. `base` is what the archive is an
+    increment on. `away_since` is when its sidecar was first missed.
+
+    In a restore `source` is the recorded archive and `part` what is restored of it; `found` stands by Pod for its
+    tables that existed when they were checked, `safety` is the copy of those that are replaced here.
     """
 
     shard: int = Field(ge=0, le=9999)
@@ -53,11 +58,20 @@ class Member(Model):
     apart: bool = False
     base: str = ""
     away_since: AwareDatetime | None = None
+    source: str = ""
+    part: Part = "whole"
+    found: dict[str, str] = Field(default_factory=dict)
+    safety: str = ""
 
     @property
     def label(self) -> str:
         """How messages name it."""
         return f"shard {self.shard} replica {self.replica}"
+
+    @property
+    def archive(self) -> str:
+        """The archive that it is about, whatever is being submitted."""
+        return self.source or self.submission.archive
 
     def submitted(self, **changes: Any) -> Self:
         """The same with changes in its submission."""

@@ -15,14 +15,14 @@ import anyio
 
 from chbackup import Action, Archive, ChbackupError, Client, ConnectionFailed, Feature, NotFound
 from chbackup.evidence import dependents
-from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.base import Outcome, Patience, RestoreRun, Run, Running, Succeeded
 from cozydrivers.drivers.clickhouse.access import Missing, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.following import LOOK, deaf
 from cozydrivers.drivers.clickhouse.look import Eyes
 from cozydrivers.drivers.clickhouse.places import CLUSTER, Place, shards_of
-from cozydrivers.drivers.clickhouse.record import ARCHIVE
+from cozydrivers.drivers.clickhouse.reference import sources
+from cozydrivers.drivers.clickhouse.safety import is_of, made_at
 from cozydrivers.drivers.clickhouse.steps import MAX_ATTEMPTS
 from cozydrivers.errors import InvalidInput
 
@@ -33,7 +33,7 @@ _DELETE_TIMEOUT = 60.0
 def presumed(run: Run, places: Sequence[Place]) -> State:
     """What a run may have left whose checkpoint is lost: every name that it can have used, on every replica."""
     if isinstance(run, RestoreRun):
-        names = _downloads(run.backup) if run.backup else set()
+        names = sources(run.backup, run.options)
         debris = [Debris(shard=p.shard, replica=p.replica, archive=name) for p in places for name in sorted(names)]
         return State(kind="restore", shards=1, members=(), debris=tuple(debris))
     shards = shards_of(run.application)
@@ -50,19 +50,20 @@ def presumed(run: Run, places: Sequence[Place]) -> State:
     return State(kind="backup", shards=shards, members=(), debris=tuple(debris))
 
 
-def _downloads(backup: Backup) -> set[str]:
-    return {value for key, value in backup.spec.driver_metadata.items() if key.startswith(ARCHIVE)}
+def _is_own(run: RestoreRun, name: str) -> bool:
+    return name in sources(run.backup, run.options) or is_of(run, name)
 
 
 def _named(state: State) -> set[str]:
-    return {member.submission.archive for member in state.members} | {debris.archive for debris in state.debris}
+    members = {name for member in state.members for name in (member.archive, member.submission.archive)}
+    return members | {debris.archive for debris in state.debris}
 
 
 def all_debris(state: State, now: datetime) -> State | None:
     """The run given up: every archive of it is debris. None while one may still arrive."""
     if any(_may_arrive(member, now) for member in state.members):
         return None
-    debris = [*state.debris, *(_given_up(member) for member in state.members)]
+    debris = [*state.debris, *(debris for member in state.members for debris in _given_up(member))]
     return state.model_copy(update={"members": (), "debris": tuple(debris)})
 
 
@@ -70,8 +71,10 @@ def _may_arrive(member: Member, now: datetime) -> bool:
     return member.submission.state in ("sending", "sought") and now - member.submission.at < LOOK
 
 
-def _given_up(member: Member) -> Debris:
-    return Debris(shard=member.shard, replica=member.replica, archive=member.submission.archive)
+def _given_up(member: Member) -> list[Debris]:
+    """Its archive, and a safety copy that is being made; one that was made stays, for the way back."""
+    names = {member.archive, member.submission.archive}
+    return [Debris(shard=member.shard, replica=member.replica, archive=name) for name in sorted(names)]
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ def _stop(found: Found) -> Deed:
 
 
 def _drop_download(found: Found) -> Deed:
-    """Delete what a restore has downloaded, unless it is the last copy."""
+    """Delete what a restore has downloaded, unless it is the last copy; a safety copy is nowhere else."""
+    if made_at(found.archive):
+        return Deed("delete local" if found.here else "gone")
     if found.here and not found.remote:
         return Deed(said=f"{found.archive}: the remote list is empty, so its local copy stays for now")
     kept = found.there is not None and not found.there.broken
@@ -256,7 +261,7 @@ async def abort(eyes: Eyes, run: Run) -> Outcome:
     """One step of giving a run up: `Succeeded` when nothing of it is left."""
     try:
         state = State.read(run.checkpoint or {}, run)
-        if isinstance(run, RestoreRun) and run.backup and not _downloads(run.backup).issuperset(_named(state)):
+        if isinstance(run, RestoreRun) and run.backup and not all(_is_own(run, name) for name in _named(state)):
             raise InvalidInput("the checkpoint names what the Backup does not")
     except InvalidInput:
         state = presumed(run, eyes.places)

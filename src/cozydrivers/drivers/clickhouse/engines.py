@@ -4,6 +4,8 @@ clickhouse-backup freezes parts, which only MergeTree tables have: of every othe
 alone, and a restore recreates it empty (seen with Log on 2.7.4 and 2.8.1-dev).
 """
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from chbackup import Table
@@ -25,6 +27,10 @@ _ROWLESS = frozenset(
     | {"TimeSeries", "GenerateRandom", "ExternalDistributed"}
 )
 """Engines that keep no rows of their own on this server."""
+_CONSUMERS = frozenset({"Kafka", "RabbitMQ", "NATS", "FileLog", "S3Queue", "AzureQueue", "MaterializedPostgreSQL"})
+"""Engines that take from a source as soon as they exist: two of them would each get a part of its messages."""
+_SHARED = re.compile(r"Replicated\w*MergeTree\s*\(\s*'([^']*)'\s*,\s*'([^']*)'")
+_NAMES = re.compile(r"[\w.]+")
 
 
 def is_replicated(table: Table) -> bool:
@@ -45,6 +51,26 @@ def replicated(live: Sequence[Table], names: Iterable[str]) -> tuple[str, ...]:
 def schema_only(live: Sequence[Table], names: Iterable[str]) -> tuple[str, ...]:
     """Those among the named tables whose rows are not in an archive."""
     return _named(live, names, loses_rows)
+
+
+def consuming(live: Sequence[Table], names: Iterable[str]) -> tuple[str, ...]:
+    """Those among the named tables that take from a source, and the materialized views that name one of them.
+
+    Without its table such a view can't be made.
+    """
+    consumers = {table.full_name for table in live if table.engine in _CONSUMERS}
+    return _named(live, names, lambda table: table.full_name in consumers or _reads(table, consumers))
+
+
+def _reads(table: Table, consumers: set[str]) -> bool:
+    query = table.create_table_query.replace("`", "")
+    return table.engine == "MaterializedView" and not consumers.isdisjoint(_NAMES.findall(query))
+
+
+def shared_by(table: Table) -> str:
+    """8 hex digits for what a replicated table is shared by: its path in ZooKeeper and its replica's name there."""
+    found = _SHARED.search(table.create_table_query)
+    return hashlib.sha256("\n".join(found.groups() if found else ()).encode()).hexdigest()[:8]
 
 
 def _named(live: Sequence[Table], names: Iterable[str], test: Callable[[Table], bool]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class Submission(Model):
     there was when it was planned: only what comes `after` that can be its own.
     """
 
-    verb: Literal["create_remote", "upload", "download", "restore"]
+    verb: Literal["create_remote", "upload", "download", "create", "restore"]
     archive: str
     attempt: int = Field(default=1, ge=1, le=999)
     state: Literal["planned", "sending", "sought", "sent"] = "planned"

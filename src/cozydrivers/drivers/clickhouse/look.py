@@ -5,7 +5,17 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from chbackup import Action, Archive, ChbackupError, Client, ConnectionFailed, NotFound, ServerError, Table
+from chbackup import (
+    Action,
+    Archive,
+    ChbackupError,
+    Client,
+    ConnectionFailed,
+    NotFound,
+    ServerError,
+    Table,
+    Unsupported,
+)
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse.access import Access, Missing, find, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
@@ -28,6 +38,7 @@ class Sight:
     local: Sequence[Archive] | None = None
     remote: Sequence[Archive] | None = None
     archived: Sequence[Table] | None = None
+    copied: Sequence[Table] | None = None
     live: Sequence[Table] | None = None
     version: str = ""
     metrics: str = ""
@@ -103,10 +114,11 @@ async def open_eyes(run: Run, access: Access) -> Eyes:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to read of a sidecar beyond its rows."""
+    """What to read of a sidecar beyond its rows; `copied` are the tables of a local copy of the archive."""
 
     lists: bool = False
     archived: bool = False
+    copied: bool = False
     live: bool = False
     version: bool = False
     gauges: bool = False
@@ -125,7 +137,7 @@ async def at_work(eyes: Eyes, state: State, member: Member, *, tag: str = "", th
         if rows.own is not None and deaf(rows.own, await eyes.version(place)):
             rows = await _waited_out(client, member.submission, rows, rows.own)
         verdict = judge(member.submission, rows, now=eyes.run.now, fresh=eyes.run.fresh)
-        more = await _more(eyes, place, client, member.submission.archive, then.get(verdict, NOTHING))
+        more = await _more(eyes, place, client, member.archive, then.get(verdict, NOTHING))
         return replace(more, rows=rows, verdict=verdict)
 
     return await eyes.read(place, work)
@@ -154,7 +166,7 @@ async def resting(eyes: Eyes, member: Member, wanted: Wanted) -> Sight:
     place = eyes.place(member.shard, member.replica)
 
     async def work(client: Client) -> Sight:
-        return await _more(eyes, place, client, member.submission.archive, wanted)
+        return await _more(eyes, place, client, member.archive, wanted)
 
     return await eyes.read(place, work)
 
@@ -164,6 +176,7 @@ async def _more(eyes: Eyes, place: Place | None, client: Client, archive: str, w
         local=await client.list_local() if wanted.lists else None,
         remote=await client.list_remote() if wanted.lists else None,
         archived=await _archived(client, archive) if wanted.archived else None,
+        copied=await _copied(client, archive) if wanted.copied else None,
         live=await client.tables() if wanted.live else None,
         version=await eyes.version(place) if wanted.version else "",
         metrics=await client.metrics() if wanted.gauges else "",
@@ -175,6 +188,14 @@ async def _archived(client: Client, archive: str) -> Sequence[Table]:
     try:
         return await client.tables(remote_backup=archive)
     except (NotFound, ServerError):
+        return ()
+
+
+async def _copied(client: Client, archive: str) -> Sequence[Table]:
+    """The tables of a local copy; none where there is none, or where its server can't tell (before 2.7.0)."""
+    try:
+        return await client.tables(local_backup=archive)
+    except (NotFound, ServerError, Unsupported):
         return ()
 
 

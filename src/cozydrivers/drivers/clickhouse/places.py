@@ -62,6 +62,11 @@ def shards_of(application: KubeObject) -> int:
     return _count(application, "shards", 1)
 
 
+def replicas_of(application: KubeObject) -> int:
+    """How many replicas of each shard the application's spec asks for; the chart's default is 2."""
+    return _count(application, "replicas", 2)
+
+
 def _count(application: KubeObject, key: str, default: int) -> int:
     value = application.raw.get("spec", {}).get(key, default)
     if isinstance(value, int) and value > MOST:
@@ -153,7 +158,7 @@ def _counted(application: KubeObject) -> list[Place]:
     return [
         Place(shard, replica, name.split(".")[0], "", f"http://{name}:{PORT}", ready=True)
         for shard in range(shards_of(application))
-        for replica in range(_count(application, "replicas", 2))
+        for replica in range(replicas_of(application))
         for name in [host(application, shard, replica)]
     ]
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from chbackup import Archive, ArchiveName, parse_archive_name
 from cozydrivers.api.backups import Backup
@@ -33,6 +33,7 @@ class Tables(Model):
     """`clickhouse.backup/tables.<member>`: how many tables, a hash of their names, and those that need care.
 
     `bytes` is the size of all their rows, those in the bases of an increment too; 0 where it was not recorded.
+    `engines` is by which engine arguments the replicated ones are shared, hashed.
     """
 
     count: int
@@ -40,6 +41,8 @@ class Tables(Model):
     bytes: int = 0
     replicated: tuple[str, ...] = ()
     schema_only: tuple[str, ...] = ()
+    consuming: tuple[str, ...] = ()
+    engines: dict[str, str] = Field(default_factory=dict)
 
 
 class Recorded(Model):

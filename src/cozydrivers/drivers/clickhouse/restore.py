@@ -1,21 +1,40 @@
 """Decide: the rules of a restore, one table per stage of an archive. Pure and total.
 
-An archive is `downloading`, then `downloaded`; when all are, its tables are looked for once more and it is `restoring`,
-`restored` when they are all there, `done` when the local copy is gone. Nothing that exists is ever replaced.
+An archive is `downloading`, then `downloaded`. When all are, what is to be replaced is copied (`saving`, then `saved`).
+When that is done everywhere, the tables are looked for once more and it is `restoring`, `restored` when they are all
+there, `done` when the local copy is gone. What exists is replaced only where the check has found just that.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from chbackup import Archive, Table
-from chbackup.evidence import remote_problems
+from chbackup.evidence import partial_local, remote_problems
 from cozydrivers.drivers.base import Patience, RestoreRun
-from cozydrivers.drivers.clickhouse import steps
+from cozydrivers.drivers.clickhouse import replicated, safety, steps
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State, hex_of
-from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_on
+from cozydrivers.drivers.clickhouse.engines import shared_by
+from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_on, since
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
 from cozydrivers.drivers.clickhouse.record import Recorded, tables_hash
+from cozydrivers.drivers.clickhouse.selecting import (
+    Asked,
+    Choice,
+    choose,
+    existing,
+    fingerprint,
+    is_read,
+    is_recorded,
+    whole_size,
+)
+from cozydrivers.drivers.clickhouse.sentences import BEGUN, NAMED, changed, left, named
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
+
+DOWNLOAD_SHARE = 0.8
+"""Of the patience with the engine, for a download: that of an increment whose base lacks an object never ends."""
+ARRIVAL = timedelta(minutes=10)
+"""How long the first rows of a replicated table may take to a replica that was given its schema."""
 
 
 def tag(run: RestoreRun, attempt: int) -> str:
@@ -23,42 +42,75 @@ def tag(run: RestoreRun, attempt: int) -> str:
     return f"cozydrivers_{hex_of(run.uid, 12)}.a{attempt}"
 
 
-def pattern(run: RestoreRun, member: Member, recorded: Recorded, archived: Iterable[Table]) -> str:
-    """The `table` parameter of a restore: everything, or the tables by name where some are left out; and the tag."""
-    tables = to_restore(recorded, archived) if recorded.tables.schema_only else ["*.*"]
-    return ",".join([*tables, tag(run, member.submission.attempt)])
-
-
 @dataclass(frozen=True)
 class Case:
-    """One archive of a restore, with everything that its step is decided on."""
+    """One archive on one replica, with everything that its step is decided on."""
 
     member: Member
     sight: Sight
     state: State
     scene: Scene
     run: RestoreRun
-    recorded: Recorded
+    entry: Recorded
+    asked: Asked
+
+    @property
+    def here(self) -> Sequence[Table]:
+        """The tables that are on its own replica now."""
+        if self.sight.live is not None:
+            return self.sight.live
+        return self.scene.survey.get(self.member.pod, Sight()).live or ()
+
+    @property
+    def replicas(self) -> dict[str, Sight]:
+        """What the replicas of its shard show, by Pod."""
+        seen = self.scene.survey.items()
+        return {pod: sight for pod, sight in seen if sight.place and sight.place.shard == self.member.shard}
+
+    @property
+    def choice(self) -> Choice:
+        """What is restored of the archive here."""
+        others = [table for sight in self.replicas.values() for table in sight.live or ()]
+        archived = self.sight.archived or ()
+        return choose(self.entry, archived, self.member.part, self.asked, here=self.here, others=others)
+
+    @property
+    def replaced(self) -> dict[str, int]:
+        """The tables that are here now and will be replaced, with their bytes."""
+        return existing(self.choice.tables, self.here)
+
+    @property
+    def pattern(self) -> str:
+        """The `table` parameter of a restore, with the tag."""
+        return ",".join([*self.choice.pattern, tag(self.run, self.member.submission.attempt)])
 
 
-def decide(state: State, scene: Scene, run: RestoreRun, recorded: Sequence[Recorded]) -> list[Step]:
-    """What to do next with each archive of the set."""
+def cases(state: State, scene: Scene, run: RestoreRun, entries: Sequence[Recorded], asked: Asked) -> list[Case]:
+    """The archives of the set; those of the members must be among the entries."""
+    known = {(entry.shard, entry.archive): entry for entry in entries}
     return [
-        _step(Case(member, sight, state, scene, run, recorded[member.shard]))
+        Case(member, sight, state, scene, run, known[member.shard, member.archive], asked)
         for member, sight in zip(state.members, scene.sights, strict=True)
     ]
 
 
+def decide(found: Sequence[Case]) -> list[Step]:
+    """What to do next with each archive of the set."""
+    return [_step(case) for case in found]
+
+
 def _step(case: Case) -> Step:
-    member, sight, recorded = case.member, case.sight, case.recorded
+    member, sight = case.member, case.sight
     if sight.trouble:
         return steps.unreachable(steps.unsent(member) if case.run.fresh else member, sight.trouble)
     match member.stage:
-        case "downloading" | "restoring":
+        case "downloading" | "saving" | "restoring":
             return _at_work(case)
-        case "downloaded" if all(other.stage != "downloading" for other in case.state.members):
+        case "downloaded" if _all_past(case, "downloading"):
+            return _save_now(case)
+        case "saved" if _all_past(case, "downloading", "downloaded", "saving") and _is_its_turn(case):
             return _restore_now(case)
-        case "restored" if sight.local_copy(recorded.archive) is not None:
+        case "restored" if sight.local_copy(member.archive) is not None:
             return DropLocal(member)
         case "restored":
             return Go(member.model_copy(update={"stage": "done"}))
@@ -68,150 +120,256 @@ def _step(case: Case) -> Step:
             return Done(member)
 
 
+def _all_past(case: Case, *stages: str) -> bool:
+    return all(other.stage not in stages for other in case.state.members)
+
+
+def _is_its_turn(case: Case) -> bool:
+    """One operation per sidecar, in order; the replicas' bare tables are made once the first one has the rows."""
+    member = case.member
+    before = case.state.members[: case.state.members.index(member)]
+    here = [other for other in before if (other.shard, other.replica) == (member.shard, member.replica)]
+    if member.stage in ("downloading", "saving"):
+        return all(other.stage != member.stage for other in here)
+    first = [other for other in before if (other.shard, other.part) == (member.shard, "whole")]
+    return all(other.stage in ("restored", "done") for other in (here + first if member.part == "schema" else here))
+
+
 def _at_work(case: Case) -> Step:
     member, sight, run = case.member, case.sight, case.run
     row = sight.rows.own
     match sight.verdict:
         case Verdict.PLANNED:
-            return _if_safe(Plan(member), case)
+            return _if_safe(Plan(member), case) if _is_its_turn(case) else Done(member)
         case Verdict.SEND:
             return _if_safe(Submit(member), case)
         case Verdict.LOOKING:
             return steps.looking(member)
         case Verdict.RUNNING if row is not None:
-            return steps.at_work(steps.adopted(member, row), run.now, f"{row.verb} is in progress")
+            return _endless(case) or steps.at_work(steps.adopted(member, row), run.now, f"{row.verb} is in progress")
         case Verdict.SUCCEEDED:
-            return _have(case) if member.stage == "downloading" else _restored(case)
+            return _ENDED_WELL[member.stage](case)
         case Verdict.FAILED if row is not None:
-            return End("EngineFailed", f"{member.label}: {row.verb} failed: {row.error}{_left(member)}")
+            return End("EngineFailed", f"{member.label}: {row.verb} failed: {row.error}{left(member)}")
         case Verdict.CANCELLED:
-            return End("Cancelled", f"{member.label}: the operation was killed on the sidecar{_left(member)}")
+            return End("Cancelled", f"{member.label}: the operation was killed on the sidecar{left(member)}")
         case Verdict.LOST | Verdict.NOT_FOUND:
             return _lost(case)
         case _:
             return steps.restarted(member, sight.rows, run.now)
 
 
-def _left(member: Member) -> str:
-    return "" if member.stage == "downloading" else "; drop the tables that it has made before another restore"
+def _endless(case: Case) -> End | None:
+    limit = timedelta(seconds=case.run.timeout * DOWNLOAD_SHARE)
+    if case.member.stage != "downloading" or case.run.now - case.member.submission.at < limit:
+        return None
+    said = f"{case.member.label}: the download of {case.member.archive} has not ended after {limit}"
+    return End("TimedOut", f"{said}; that of an increment whose base lacks an object never does")
 
 
 def _if_safe(step: Plan | Submit, case: Case) -> Step:
-    """The last look before anything is sent: a restore that has not begun finds none of its tables on any replica."""
+    """The last look before anything is sent: a restore that has not begun finds just the tables that were checked."""
     member = step.member
     busy = steps.busy_sidecar(case.scene, case.state)
     if busy:
         return Hold("SidecarBusy", busy, 2.0, steps.unsent(member), Patience.BUSY)
-    if member.stage == "downloading" or member.begun:
+    if member.stage == "downloading":
+        return _downloaded(case) if _is_here(case) else step
+    if member.stage == "restoring" and (member.begun or _may_have_begun(member, case)):
         return step
     if not _is_read(case):
         return _unread(case)
-    short = [pod for pod, seen in case.scene.survey.items() if len(seen.live or ()) < case.state.live.get(pod, 0)]
+    return _otherwise_than_checked(case) or step
+
+
+def _may_have_begun(member: Member, case: Case) -> bool:
+    """Whether an earlier attempt may have been at work: a restart has taken the history that would show it."""
+    mark, rows = case.state.marks.get(member.pod, ""), case.sight.rows.all or ()
+    return member.submission.attempt > 1 and bool(mark) and len(since(rows, mark)) == len(rows)
+
+
+def _otherwise_than_checked(case: Case) -> Step | None:
+    """What keeps a restore from beginning: replicas that list less than they did, or other tables of the archive."""
+    member, chosen = case.member, case.choice.tables
+    untouched = {pod: seen for pod, seen in case.replicas.items() if pod == member.pod or not _has_begun(case, pod)}
+    short = [pod for pod, seen in untouched.items() if len(seen.live or ()) < case.state.live.get(pod, 0)]
     if short:
         said = f"{short[0]} lists fewer tables than when they were checked"
         return Hold("TablesNotListed", f"{member.label}: {said}", 5.0, steps.unsent(member), Patience.ABSENT)
-    found = existing(case.scene, member.shard, case.sight.archived or ())
-    return End("Refused", exists(member.label, found)) if found else step
+    for pod, seen in untouched.items():
+        found = sorted(existing(chosen, seen.live or ()))
+        if fingerprint(found) != member.found.get(pod, ""):
+            return End("Refused", changed(member.label, pod, found))
+    return None
 
 
-def to_restore(recorded: Recorded, archived: Iterable[Table]) -> list[str]:
-    """The archive's tables but those that would come back empty."""
-    return sorted({table.full_name for table in archived} - set(recorded.tables.schema_only))
+def _has_begun(case: Case, pod: str) -> bool:
+    return any(other.pod == pod and other.stage in BEGUN for other in case.state.members)
 
 
-def existing(scene: Scene, shard: int, archived: Iterable[Table]) -> list[str]:
-    """The archive's tables that exist on any replica of the shard."""
-    wanted = {table.full_name for table in archived}
-    replicas = [seen for seen in scene.survey.values() if seen.place and seen.place.shard == shard]
-    return sorted({table.full_name for seen in replicas for table in seen.live or ()} & wanted)
+def _is_here(case: Case) -> bool:
+    """Whether a local copy is there already that is the whole archive; a partial one lists as good, too."""
+    sight, name = case.sight, case.member.archive
+    local, remote = sight.local_copy(name), sight.remote_copy(name)
+    if local is None or remote is None or not _is_read(case):
+        return False
+    names = {table.full_name for table in sight.archived or ()}
+    if names != {table.full_name for table in sight.copied or ()}:
+        return False
+    size = whole_size(case.entry, sight.archived or ())
+    return size > 0 and local.created == remote.created and not partial_local(local, size)
 
 
-def exists(label: str, tables: Sequence[str]) -> str:
-    """Why a restore is refused, with what to do."""
-    named = ", ".join(tables[:5]) + (f" and {len(tables) - 5} more" if len(tables) > 5 else "")
-    return f"{label}: {named} exists; a restore does not replace tables: drop what is to come back, then restore again"
+def _downloaded(case: Case) -> Step:
+    return Go(steps.unsent(case.member).model_copy(update={"stage": "downloaded"}))
 
 
 def _have(case: Case) -> Step:
-    """A download says success for less than the whole: its measured size is compared with the recorded one."""
-    member, sight, recorded = case.member, case.sight, case.recorded
-    local = sight.local_copy(recorded.archive)
+    """A download says success for less than the whole: its measured size is compared with the archive's."""
+    member, sight = case.member, case.sight
+    local = sight.local_copy(member.archive)
     if local is None:
         return End("EngineFailed", f"{member.label}: the download ended well, and no local copy is listed")
-    if local.broken or local.data_size != recorded.data_size:
-        said = local.broken or f"{local.data_size} of {recorded.data_size} bytes"
-        return End("EngineFailed", f"{member.label}: {recorded.archive} did not arrive whole: {said}")
-    return Go(member.model_copy(update={"stage": "downloaded"}))
+    if not _is_read(case):
+        return _unread(case)
+    problems = partial_local(local, whole_size(case.entry, sight.archived or ()))
+    if problems:
+        return End("EngineFailed", f"{member.label}: {member.archive} did not arrive whole: {problems[0]}")
+    return _downloaded(case)
+
+
+def _save_now(case: Case) -> Step:
+    """All archives are here. What is to be replaced is copied before anything is changed."""
+    member, run = case.member, case.run
+    if not member.found.get(member.pod) or case.asked.options.skip_safety_copy:
+        return Go(member.model_copy(update={"stage": "saved"}))
+    return _if_safe(Plan(_to_save(member, run)), case)
+
+
+def _to_save(member: Member, run: RestoreRun, attempt: int = 1) -> Member:
+    name = safety.name_of(run, run.now)
+    submission = Submission(verb="create", archive=name, attempt=attempt, at=run.now)
+    return member.model_copy(update={"stage": "saving", "submission": submission, "begun": False, "safety": name})
+
+
+def _saved(case: Case) -> Step:
+    """The copy is here, and has not cost the archive that is to be restored."""
+    member, sight = case.member, case.sight
+    copy, source = sight.local_copy(member.safety), sight.local_copy(member.archive)
+    if copy is None or copy.broken:
+        said = copy.broken if copy else "it is not listed"
+        return End("EngineFailed", f"{member.label}: the safety copy {member.safety} was not made: {said}")
+    if not copy.data_size and sum(case.replaced.values()) > 0:
+        return End("EngineFailed", f"{member.label}: the safety copy {member.safety} holds no rows")
+    if source is None or source.broken:
+        return End("EngineFailed", f"{member.label}: the local copy of {member.archive} is gone since the safety copy")
+    return Go(member.model_copy(update={"stage": "saved"}))
 
 
 def _restore_now(case: Case) -> Step:
-    """All archives are here: only now anything is changed."""
-    submission = Submission(verb="restore", archive=case.recorded.archive, at=case.run.now)
-    update = {"stage": "restoring", "submission": submission, "begun": False}
-    return _if_safe(Plan(case.member.model_copy(update=update)), case)
+    """All archives and safety copies are here: only now anything is changed."""
+    member = case.member
+    if not _is_read(case):
+        return _unread(case)
+    if not case.choice.tables:
+        return Go(member.model_copy(update={"stage": "restored"}))
+    submission = Submission(verb="restore", archive=member.archive, at=case.run.now)
+    update = {"stage": "restoring", "submission": submission, "begun": False, "doubted": None}
+    return _if_safe(Plan(member.model_copy(update=update)), case)
 
 
 def _restored(case: Case) -> Step:
-    member, sight, recorded = case.member, case.sight, case.recorded
+    member, sight, choice = case.member, case.sight, case.choice
     if not _is_read(case):
         return _unread(case)
-    live = {table.full_name: table.total_bytes for table in sight.live or ()}
+    live = {table.full_name: table for table in case.here}
     sizes = {table.full_name: table.total_bytes for table in sight.archived or ()}
-    wanted = {name: sizes[name] for name in to_restore(recorded, sight.archived or ())}
-    bad = [f"{name} is absent" for name in wanted if name not in live]
-    bad += [f"{name} is empty" for name, size in wanted.items() if size and not live.get(name, 1)]
+    bad = [f"{name} is absent" for name in choice.tables if name not in live]
+    here = [live[name] for name in choice.tables if name in live]
+    elsewhere = replicated.apart(here, case.entry.tables.engines, _of_first(case))
+    if elsewhere:
+        return End("EngineFailed", replicated.is_apart(member.label, elsewhere) + left(member))
+    empty = [] if case.asked.options.schema_only else [t.full_name for t in here if _is_empty(t, sizes)]
+    if empty and member.part == "schema" and not bad:
+        return _arriving(case, empty) if member.stage == "done" else _is_there(member)
+    bad += [f"{name} is empty" for name in empty]
     if bad:
-        return End("EngineFailed", f"{member.label}: restore ended well, but {'; '.join(bad)}")
+        return End("EngineFailed", f"{member.label}: restore ended well, but {'; '.join(bad[:NAMED])}{left(member)}")
+    return _is_there(member)
+
+
+def _is_empty(table: Table, sizes: dict[str, int]) -> bool:
+    """Whether a table lacks its rows; of one whose server does not measure it nothing can be told."""
+    return bool(sizes.get(table.full_name)) and not table.total_bytes
+
+
+def _is_there(member: Member) -> Step:
     return Done(member) if member.stage == "done" else Go(member.model_copy(update={"stage": "restored"}))
 
 
+def _of_first(case: Case) -> dict[str, str]:
+    """By which engine arguments the first replica's tables are shared."""
+    first = next(other for other in case.state.members if (other.shard, other.part) == (case.member.shard, "whole"))
+    seen = case.replicas.get(first.pod)
+    return {table.full_name: shared_by(table) for table in (seen.live or () if seen else ())}
+
+
+def _arriving(case: Case, empty: Sequence[str]) -> Step:
+    """A replica's rows come from the first one, by replication."""
+    member, now = case.member, case.run.now
+    since = member.doubted or now
+    if now - since > ARRIVAL:
+        said = f"{named(empty)} is still empty {ARRIVAL} after it was restored on another replica"
+        return End("EngineFailed", f"{member.label}: {said}: is it connected to ZooKeeper?")
+    waiting = member.model_copy(update={"doubted": since})
+    return Hold("RowsArriving", f"{member.label}: waiting for the rows of {named(empty)}", 5.0, waiting)
+
+
 def _is_read(case: Case) -> bool:
-    """Whether the archive's tables were read: an outage of the store makes them look like none."""
-    names = [table.full_name for table in case.sight.archived or ()]
-    return tables_hash(names) == case.recorded.tables.hash
+    return is_read(case.entry, case.sight.archived or (), case.sight.remote_copy(case.member.archive))
 
 
 def _unread(case: Case) -> Hold:
     member = steps.unsent(case.member) if case.run.fresh else case.member
-    message = f"{member.label}: the tables of {case.recorded.archive} can't be read now"
+    message = f"{member.label}: the tables of {member.archive} can't be read now"
     return Hold("ArchiveNotReadable", message, 5.0, member, Patience.ABSENT)
+
+
+_ENDED_WELL = {"downloading": _have, "saving": _saved, "restoring": _restored}
 
 
 def _lost(case: Case) -> Step:
     """Nothing of it runs or can still arrive: it is done again, which a restore without data=1 allows."""
-    member, sight, recorded = case.member, case.sight, case.recorded
-    if member.stage == "downloading" and sight.verdict is Verdict.LOST:
-        local = sight.local_copy(recorded.archive)
+    member, sight = case.member, case.sight
+    if sight.verdict is Verdict.LOST and member.stage != "restoring":
+        name = member.safety if member.stage == "saving" else member.archive
+        local = sight.local_copy(name)
         if local is not None and not local.broken:
-            return _have(case)
-    if member.submission.attempt >= steps.MAX_ATTEMPTS:
-        return End("Lost", f"{member.label}: given up after {member.submission.attempt} attempts{_left(member)}")
-    new = going_on(member.submission, sight.rows, attempt=member.submission.attempt + 1, now=case.run.now)
+            return _ENDED_WELL[member.stage](case)
+    attempt = member.submission.attempt + 1
+    if attempt > steps.MAX_ATTEMPTS:
+        return End("Lost", f"{member.label}: given up after {member.submission.attempt} attempts{left(member)}")
+    if member.stage == "saving":
+        return _if_safe(Plan(_to_save(member, case.run, attempt)), case)
+    new = going_on(member.submission, sight.rows, attempt=attempt, now=case.run.now)
     return _if_safe(Plan(member.model_copy(update={"submission": new})), case)
 
 
-def refusal(recorded: Recorded, label: str) -> str:
-    """Why this archive can't be restored here at all, as a sentence; empty when it can."""
-    if recorded.tables.replicated:
-        return f"{label}: {', '.join(recorded.tables.replicated)}: restoring replicated tables is not supported"
-    if recorded.required:
-        return f"{label}: {recorded.archive} is an increment; restoring increments is not supported"
-    return ""
-
-
-def unread(remote: Archive, tables: Sequence[Table]) -> str:
+def unread(entry: Recorded, remote: Archive, tables: Sequence[Table]) -> str:
     """What the store does not show of a listed archive now, perhaps in an outage; empty when all is read."""
-    problems = [] if remote.broken else remote_problems(remote, tables)
+    problems = [] if remote.broken else remote_problems(remote, tables, source_bytes=entry.tables.bytes or None)
     return f"{remote.name}: {problems[0]}" if problems else ""
 
 
-def whole(recorded: Recorded, remote: Archive, tables: Sequence[Table]) -> list[str]:
+def whole(entry: Recorded, remote: Archive, tables: Sequence[Table]) -> list[str]:
     """What speaks against the remote archive being the recorded one, unharmed; empty when nothing does."""
     if remote.broken:
-        return [f"{recorded.archive} is {remote.broken}"]
+        return [f"{entry.archive} is {remote.broken}"]
+    if not is_recorded(entry):
+        return []
     problems = []
-    if (remote.data_size, remote.required) != (recorded.data_size, recorded.required):
-        problems.append(f"it holds {remote.data_size} bytes of data, the Backup records {recorded.data_size}")
-    if tables_hash(table.full_name for table in tables) != recorded.tables.hash:
-        problems.append(f"its {len(tables)} tables are not the {recorded.tables.count} that the Backup records")
-    return [f"{recorded.archive}: {problem}" for problem in problems]
+    if (remote.data_size, remote.required) != (entry.data_size, entry.required):
+        problems.append(f"it holds {remote.data_size} bytes of data, the Backup records {entry.data_size}")
+    if tables_hash(table.full_name for table in tables) != entry.tables.hash:
+        problems.append(f"its {len(tables)} tables are not the {entry.tables.count} that the Backup records")
+    return [f"{entry.archive}: {problem}" for problem in problems]

@@ -37,13 +37,13 @@ def server_problem(sight: Sight, *, alone: bool) -> str:
         return (
             f"{name} in the sidecar of {pod} lets operations run side by side, which spoils archives; set it to false"
         )
-    if _kept(sight, "remote") > 0 and not alone:
+    if kept(sight, "remote") > 0 and not alone:
         return f"BACKUPS_TO_KEEP_REMOTE is set in the sidecar of {pod}: it deletes archives by itself; set it to 0"
-    if (kept := _kept(sight, "local")) < 0:
+    if (local := kept(sight, "local")) < 0:
         return (
-            f"BACKUPS_TO_KEEP_LOCAL is {kept} in the sidecar of {pod}: it deletes the proof of an upload; set it to 0"
+            f"BACKUPS_TO_KEEP_LOCAL is {local} in the sidecar of {pod}: it deletes the proof of an upload; set it to 0"
         )
-    if kept == 1:
+    if local == 1:
         return f"BACKUPS_TO_KEEP_LOCAL is 1 in the sidecar of {pod}: it deletes what a restore needs; set it to 0"
     return ""
 
@@ -63,7 +63,7 @@ def _is_locked(row: Action) -> bool:
     return row.running and row.verb in _LOCKED
 
 
-def _kept(sight: Sight, where: str) -> int:
+def kept(sight: Sight, where: str) -> int:
     """How many archives it keeps: by its gauge, else by its environment."""
     found = re.search(rf"^clickhouse_backup_number_backups_{where}_expected (\S+)$", sight.metrics, re.MULTILINE)
     text = found[1] if found else (sight.place.settings if sight.place else {}).get(f"BACKUPS_TO_KEEP_{where.upper()}")

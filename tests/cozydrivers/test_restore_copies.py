@@ -7,10 +7,10 @@ import pytest
 from tests.cozydrivers.backups import archive_of
 from tests.cozydrivers.checks import TABLE, assert_refused, forget, reason_of, rows, staged
 from tests.cozydrivers.restores import TO_OTHER, back_up, in_use, notes, requests, restored, with_another
-from tests.cozydrivers.stage import TENANT, condition
+from tests.cozydrivers.stage import CLASS, TENANT, condition
 
 from chbackup import Table
-from cozydrivers.api.backups import Backup
+from cozydrivers.api.backups import BackupClass
 from cozydrivers.controllers.ledger import CHECKPOINT, ledger_of
 from cozydrivers.drivers.clickhouse.engines import consuming
 
@@ -80,22 +80,16 @@ async def test_tables_of_another_application_are_replaced_only_where_that_is_sai
 
 
 async def with_increment():
-    """A Backup `nightly`, made an increment on `base` by hand as the class parameters will do."""
+    """A Backup `nightly`, an increment of 105 rows on the one before; 9 more rows since."""
     stage = await staged(shards=1)
+    binding = {**stage.seed[1]["spec"]["strategies"][0], "parameters": {"maxChain": "5"}}
+    await stage.kube.merge_patch(BackupClass, CLASS, {"spec": {"strategies": [binding]}})
     await back_up(stage, "base")
+    stage.app.sidecar(0).tables.insert(TABLE, 5)
     await back_up(stage)
     base, archive = await archive_of(stage, "base"), await archive_of(stage, "nightly")
-    stage.app.sidecar(0).tables.insert(TABLE, 5)
-    async with stage.app.sidecar(0).client() as client:
-        await client.delete_remote(archive)
-        await (await client.create_remote(archive, diff_from_remote=base)).wait()
-        await client.delete_local(archive)
-        made = next(each for each in await client.list_remote() if each.name == archive)
-    assert made.required == base
-    metadata = {"clickhouse.backup/required.0": base, "clickhouse.backup/data-size.0": str(made.data_size)}
-    await stage.kube.merge_patch(Backup, "nightly", {"spec": {"driverMetadata": metadata}}, TENANT)
+    assert (await stage.made("nightly")).spec.driver_metadata["clickhouse.backup/required.0"] == base
     stage.app.sidecar(0).tables.insert(TABLE, 9)
-    forget(stage)
     return stage, base, archive
 
 

@@ -34,3 +34,21 @@ async def test_of_two_pods_that_show_one_address_none_is_asked():
         await world.calm()
         process.kill()
     assert world.succeeded(BackupJob, "nightly")
+
+
+@pytest.mark.anyio
+async def test_an_empty_replica_is_no_backup_of_a_shard_whose_other_one_is_silent():
+    """Its tables can't be seen: that the other one has none proves nothing."""
+    world = World(Story("a silent replica"), replicas=2)
+    await world.set_up()
+    world.app.sidecar(1).faults.refuse = True
+    world.backs_up("nightly")
+    async with anyio.create_task_group() as tasks:
+        process = world.process()
+        tasks.start_soon(process.run)
+        await anyio.sleep(60)
+        assert not world.archives()
+        world.app.sidecar(1).faults.refuse = False
+        await world.calm()
+        process.kill()
+    assert world.succeeded(BackupJob, "nightly")

@@ -60,7 +60,8 @@ def choose(
 ) -> Choice:
     """The members of a set. `known` are replicas that held rows of their own the last time.
 
-    One that can't be asked is left out unless it is known; among equally full ones those in `prefer` come first.
+    One that can't be asked is left out unless it is known, or all that answer are empty: then it has the rows, if there
+    are any. Among equally full ones those in `prefer` come first.
     """
     members: list[Candidate] = []
     for shard in range(shards):
@@ -68,6 +69,9 @@ def choose(
         first = fullest(replicas, prefer)
         if first is None:
             return Choice(waiting=f"no replica of shard {shard} is ready")
+        silent = next((each.place.label for each in replicas if not each.usable), "")
+        if silent and not first.bytes:
+            return Choice(waiting=f"{first.place.label} is empty, and {silent} can't be asked")
         further = [each for each in replicas if each.spot != first.spot and _holds_own(each, known)]
         if absent := next((each.place.label for each in further if not each.usable), ""):
             return Choice(waiting=f"{absent} holds rows that no other replica has, and is not ready")

@@ -32,6 +32,7 @@ async def _simulate(seed: int, story: Story) -> None:
         version=chance.choice(["2.7.4", "2.8.1-dev"]),
         parameters={} if chance.random() < 0.8 else {"deletionPolicy": "Retain"},
         elected=chance.random() < 0.05,
+        replicas=2 if chance.random() < 0.15 else 1,
     )
     await world.set_up()
     _vary(world, chance)

@@ -260,6 +260,9 @@ async def password_is_rotated(world: World, chance: random.Random) -> None:
     app = chance.choice(world.apps)
     password = f"{PASSWORD}-{chance.randrange(1000)}"
     lag, first = chance.uniform(0, 10), chance.random() < 0.5
+    if app.name in world.rotating:
+        return
+    world.rotating.add(app.name)
     world.story.tell(f"the password of {app.name} is rotated, {'Secret' if first else 'sidecars'} first, {lag:.1f} s")
     for part in (True, False):
         if part is first:
@@ -269,6 +272,7 @@ async def password_is_rotated(world: World, chance: random.Random) -> None:
             for sidecar in app.sidecars.values():
                 sidecar._credentials = (USERNAME, password)
         await anyio.sleep(lag if part else 0)
+    world.rotating.remove(app.name)
 
 
 # Controllers

@@ -50,6 +50,7 @@ class World(Stage):
         self.app = self.apps[0]
         self.observer = Observer(self.cluster, self.apps, story)
         self.processes: list[Process] = []
+        self.rotating: set[str] = set()
         self._numbers = 0
 
     async def set_up(self) -> None:
@@ -82,7 +83,7 @@ class World(Stage):
     def _told(self, who: str, request: str, answer: object) -> None:
         if not changes(request):
             return
-        if "/events" not in request:
+        if "/events" not in request and not request.endswith("/leases/cozydrivers"):
             self.story.tell(f"{who}: {request} -> {answer[0] if isinstance(answer, tuple) else repr(answer)}")
         self.observer.look()
 

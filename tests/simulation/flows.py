@@ -35,12 +35,6 @@ async def with_backup(world: World) -> None:
     world.inserts(world.app, 2)
 
 
-async def lost(world: World) -> None:
-    """A Backup, and its tables dropped."""
-    await with_backup(world)
-    world.drops_tables()
-
-
 async def _backs_up(world: World) -> None:
     world.backs_up("weekly")
 
@@ -73,12 +67,14 @@ def _is_restored(world: World) -> bool:
 
 FLOWS = {
     "backup": Flow(nothing, _backs_up, lambda world: world.succeeded(BackupJob, "weekly")),
-    "restore": Flow(lost, _restores, _is_restored),
+    "restore": Flow(with_backup, _restores, _is_restored),
     "abort of a backup": Flow(
         nothing, _stops_a_backup, lambda world: world.find(BackupJob, "weekly") is None and not world.archives()
     ),
     "abort of a restore": Flow(
-        lost, _stops_a_restore, lambda world: world.find(RestoreJob, "undo") is None and len(world.archives()) == 2
+        with_backup,
+        _stops_a_restore,
+        lambda world: world.find(RestoreJob, "undo") is None and len(world.archives()) == 2,
     ),
     "delete": Flow(with_backup, _deletes, lambda world: not world.archives() and world.backups(world.app) == []),
 }

@@ -27,7 +27,7 @@ from tests.simulation.story import Story
 from chbackup import parse_archive_name
 from chbackup.testing import FakeSidecar
 from chbackup.testing._archives import Archive
-from chbackup.testing._clickhouse import Table
+from chbackup.testing._clickhouse import Part, Table
 from chbackup.testing._history import Row
 from cozydrivers.testing import FakeCluster
 from cozydrivers.testing.operators import Installation
@@ -62,12 +62,15 @@ class Watched:
 
 @dataclass
 class Known:
-    """A job, as it was at the last look; `checked` are the tables of each sidecar when its target had been checked."""
+    """A job, as it was at the last look.
+
+    `checked` are the tables of each sidecar when its target had been checked, `said` is what was found then.
+    """
 
     first_seen: float
     obj: Object
     checked: Mapping[Place, Content] | None = None
-    absent: bool = False
+    said: str = ""
 
 
 class Observer:
@@ -167,7 +170,7 @@ class Observer:
         told = next((each for each in conditions if (each["type"], each["status"]) == ("TargetChecked", "True")), None)
         if told is not None and known.checked is None:
             known.checked = {place: watched.contents[-1][1] for place, watched in self._watched.items()}
-            known.absent = told["reason"] == "TablesAbsent"
+            known.said = told["message"]
 
     def _succeeded(self, known: Known) -> None:
         if known.obj["kind"] == "BackupJob":
@@ -216,6 +219,8 @@ class Observer:
         for where, archive in archives_of(backup).items():
             sidecar = app.sidecar(*where)
             held, live = content_of(sidecar.remote, archive), tables_of(sidecar)
+            wanted = job["spec"].get("options", {}).get("tables")
+            held = {table: parts for table, parts in held.items() if wanted is None or table in wanted}
             lacking = [table for table, parts in held.items() if rows_of(live.get(table, ())) != rows_of(parts)]
             if lacking:
                 self.fail(f"success without the rows: RestoreJob {job['metadata']['name']} {where}: {lacking}")
@@ -264,8 +269,21 @@ class Observer:
             return f"its Backup does not record {each.archive}"
         if jobs[0].checked is None:
             return "the target was not checked before"
-        if jobs[0].absent and table in jobs[0].checked[place]:
-            return "it was said to be absent"
+        existed = jobs[0].checked[place].get(table)
+        return self._is_named_and_safe(jobs[0], place, table, existed) if existed is not None else ""
+
+    def _is_named_and_safe(self, job: Known, place: Place, table: str, held: tuple[Part, ...]) -> str:
+        label = f"shard {place[1]} replica {place[2]}: to be replaced: "
+        named = next((part for part in job.said.split("; ") if part.startswith(label)), "")
+        if f"{table} (" not in named:
+            return "the check did not say that it is to be replaced"
+        copies = [
+            copy
+            for name, copy in self._watched[place].sidecar.local.items()
+            if name.startswith(f"before-{short_uid(job.obj)}") and copy.good and table in copy.tables
+        ]
+        if not any(rows_of(tuple(copy.tables[table].parts.values())) == rows_of(held) for copy in copies):
+            return "what it held is in no safety copy"
         return ""
 
     # Nothing is deleted that a kept set needs

@@ -12,6 +12,7 @@ from cozydrivers.api.base import KubeObject
 from cozydrivers.testing.operators import Installation
 
 PATIENCE = 900.0
+OPTIONS: list[dict[str, object]] = [{}, {}, {"overwrite": False}, {"tables": ["shop.orders"]}]
 
 
 class User:
@@ -93,7 +94,7 @@ class User:
             return
         self.world.inserts(self.app, 3)
         name = self._name("restore")
-        self.world.restores(name, backup)
+        self.world.restores(name, backup, **self.chance.choice(OPTIONS))
         await self._end_of(RestoreJob, name)
 
     async def deletes(self) -> None:

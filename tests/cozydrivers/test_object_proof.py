@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.cozydrivers.backups import archive_of, followed, with_backups
-from tests.cozydrivers.checks import assert_one_sentence, assert_refused, patched, reason_of, staged
+from tests.cozydrivers.checks import assert_one_sentence, assert_refused, backed_up, patched, reason_of, staged
 from tests.cozydrivers.stage import CLASS, TENANT, condition
 
 from chbackup import Archive
@@ -156,6 +156,13 @@ class TestBackup:
             job = await stage.end_of(await stage.backup("nightly"))
         assert verified(job) == ("False", "ListEvidence")
         assert_one_sentence(condition(job, "Verified").message, "S3_SECRET_KEY")
+
+    async def test_what_has_lost_a_part_is_not_restored(self):
+        stage = await backed_up()
+        lose_a_part(next(archive for name, archive in stage.app.sidecar(1).remote.items() if "s1of2" in name))
+        async with stage.managed():
+            job = await stage.end_of(await stage.restore("undo", "nightly"))
+        assert_refused(stage, job, "shard 1", "is not whole in the object store", "under shadow/")
 
     async def test_the_daily_look_finds_what_has_become_hollow(self):
         stage = await with_backups("older", "nightly")

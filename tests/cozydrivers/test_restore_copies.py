@@ -124,6 +124,7 @@ async def test_beside_a_local_copy_of_its_base_it_is_not_measured():
 async def test_a_download_that_never_ends_is_killed_in_time_and_replaces_nothing():
     """So does that of an increment whose base lacks an object, on real servers."""
     stage, base, archive = await with_increment()
+    stage.network.objects.fault = "it can't be asked"
     kept = stage.app.sidecar(0).remote[base]
     del kept.parts[next(iter(kept.parts))]
     async with stage.managed():

@@ -12,7 +12,7 @@ import anyio
 from chbackup import Archive, Table, parse_archive_name
 from chbackup.evidence import bases, chain_problems
 from cozydrivers.drivers.base import RestoreRun
-from cozydrivers.drivers.clickhouse import replicated, restore
+from cozydrivers.drivers.clickhouse import objects, replicated, restore
 from cozydrivers.drivers.clickhouse.access import Missing
 from cozydrivers.drivers.clickhouse.checkpoint import Member, Part
 from cozydrivers.drivers.clickhouse.following import Submission
@@ -246,7 +246,16 @@ async def _archived(look: Look, entry: Recorded, place: Place) -> Sequence[Table
     problems = restore.whole(entry, remote, tables)
     if problems:
         raise InvalidInput(f"{place.label}: {'; '.join(problems)}")
+    await _check_objects(look, listed, remote, place)
     return tables
+
+
+async def _check_objects(look: Look, listed: Sight, remote: Archive, place: Place) -> None:
+    """No list shows that a part is missing; where the object store can be asked, it does."""
+    chain = [copy for name in bases(listed.remote or (), remote.name) if (copy := listed.remote_copy(name))]
+    for archive in (remote, *chain):
+        if problems := await objects.problems(look.eyes, place, archive):
+            raise InvalidInput(f"{place.label}: {archive.name} is not whole in the object store: {problems[0]}")
 
 
 def _check_chain(look: Look, listed: Sight, remote: Archive, place: Place) -> None:

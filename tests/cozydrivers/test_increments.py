@@ -339,9 +339,9 @@ def case_of(**changes: Any) -> Case:
     place = Place(0, changes.get("replica", 0), "pod", "uid", "http://x", ready=True, storage="here")
     remote = changes.get("remote", [listed(OURS[1], "", "regular")])
     sight = Sight(place, remote=remote, version=changes.get("version", "2.7.4"))
-    return Case(
-        Terms(longest=5), Earlier(Backup.decode({"metadata": {"name": "b"}, "spec": spec}), [entry]), [sight], NOW
-    )
+    about = {"name": "b"} | {key: value for key, value in changes.items() if key == "deletionTimestamp"}
+    good = Earlier(Backup.decode({"metadata": about, "spec": spec}), [entry])
+    return Case(Terms(longest=5), good, [sight], NOW)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Replicated tables: whole on one replica, bare on the others, and only where they are alive on none."""
 
+from datetime import timedelta
+
 import anyio
 import pytest
 from hypothesis import given
@@ -8,17 +10,24 @@ from tests.cozydrivers.checks import TABLE, assert_refused, drop, forget, reason
 from tests.cozydrivers.fate import Fate, FatedNetwork, fated_kube
 from tests.cozydrivers.restores import TO_OTHER, back_up, notes, requests, restored, with_another
 from tests.cozydrivers.stage import APP, TENANT, condition
+from tests.cozydrivers.test_decisions import NOW, run_of
 
 from chbackup import Table
 from cozydrivers import ClickHouseDriver, Manager
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.core import Pod
+from cozydrivers.drivers.base import RestoreRun
+from cozydrivers.drivers.clickhouse import restore
+from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.engines import shared_by
+from cozydrivers.drivers.clickhouse.following import Submission
+from cozydrivers.drivers.clickhouse.look import Scene, Sight
 from cozydrivers.drivers.clickhouse.options import Options
 from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.record import Recorded, Tables, tables_hash
-from cozydrivers.drivers.clickhouse.replicated import alive, apart, may_share, parts
+from cozydrivers.drivers.clickhouse.replicated import alive, apart, is_late, may_share, parts
 from cozydrivers.drivers.clickhouse.selecting import Asked, choose
+from cozydrivers.drivers.clickhouse.steps import Done, End, Hold
 
 EVENTS = "shop.events"
 ENGINE = "ReplicatedMergeTree('/clickhouse/tables/{shard}/events', '{replica}')"
@@ -304,3 +313,50 @@ def test_a_path_that_is_another_one_is_seen():
     assert apart([there], {"shop.r": shared_by(here)}, {}) == ["shop.r"]
     assert apart([there], {}, {"shop.r": shared_by(here)}) == ["shop.r"]
     assert apart([there], {}, {}) == []
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_replica_is_late_until_it_has_about_as_much_as_the_first(here, there):
+    one, first = (Table(database="shop", name="r", total_bytes=size) for size in (here, there))
+    assert not is_late(one, None)
+    assert is_late(one, first) == (here < 0.9 * there)
+
+
+@pytest.mark.parametrize(("missed", "says"), [(None, "RowsArriving"), (9, "RowsArriving"), (11, "is it connected")])
+def test_rows_that_do_not_arrive_are_waited_for_and_no_success(missed, says):
+    query = f"CREATE TABLE {EVENTS} (id UInt64) ENGINE = {ENGINE}"
+    archived = [Table(database="shop", name="events", total_bytes=10)]
+    entry = Recorded(
+        shard=0,
+        archive="x",
+        data_size=10,
+        tables=Tables(count=1, hash=tables_hash([EVENTS]), replicated=(EVENTS,)),
+    )
+    sights = []
+    for replica, size in ((0, 10), (1, 0)):
+        live = [
+            Table(Database="shop", Name="events", Engine="ReplicatedMergeTree", CreateTableQuery=query, TotalBytes=size)
+        ]
+        place = Place(0, replica, f"pod-{replica}", "", "", ready=True)
+        sights.append(Sight(place=place, archived=archived, live=live))
+    doubted = NOW - timedelta(minutes=missed) if missed else None
+    members = [
+        Member(
+            shard=0,
+            replica=replica,
+            pod=f"pod-{replica}",
+            pod_uid="",
+            submission=Submission(verb="restore", archive="x", at=NOW),
+            stage="done",
+            part="schema" if replica else "whole",
+            doubted=doubted if replica else None,
+        )
+        for replica in (0, 1)
+    ]
+    state = State(kind="restore", shards=1, members=tuple(members))
+    scene = Scene(sights, {f"pod-{number}": sight for number, sight in enumerate(sights)})
+    first, other = restore.decide(restore.cases(state, scene, run_of(RestoreRun), [entry], IN_PLACE))
+    assert isinstance(first, Done)
+    assert isinstance(other, Hold | End)
+    assert says in f"{other.reason} {other.message}"
+    assert EVENTS in other.message

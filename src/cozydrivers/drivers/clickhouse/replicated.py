@@ -15,6 +15,8 @@ from cozydrivers.drivers.clickhouse.record import Recorded
 from cozydrivers.drivers.clickhouse.selecting import is_recorded, replicated_names
 
 _NAMED = 5
+ARRIVED = 0.9
+"""Share of the first replica's bytes that counts as all of them."""
 Plan = tuple[Recorded, Part, Place]
 """An archive, what of it is restored, and where."""
 
@@ -79,6 +81,11 @@ def apart(tables: Iterable[Table], recorded: Mapping[str, str], first: Mapping[s
     return sorted(
         name for name, mark in found.items() if mark != recorded.get(name, mark) or mark != first.get(name, mark)
     )
+
+
+def is_late(table: Table, first: Table | None) -> bool:
+    """Whether a replica has markedly less of a table than the first one; merges make small differences."""
+    return first is not None and table.total_bytes < ARRIVED * first.total_bytes
 
 
 def is_apart(label: str, names: Sequence[str]) -> str:

@@ -286,12 +286,15 @@ def _restored(case: Case) -> Step:
     sizes = {table.full_name: table.total_bytes for table in sight.archived or ()}
     bad = [f"{name} is absent" for name in choice.tables if name not in live]
     here = [live[name] for name in choice.tables if name in live]
-    elsewhere = replicated.apart(here, case.entry.tables.engines, _of_first(case))
+    first = _of_first(case)
+    elsewhere = replicated.apart(here, case.entry.tables.engines, {table: shared_by(first[table]) for table in first})
     if elsewhere:
         return End("EngineFailed", replicated.is_apart(member.label, elsewhere) + left(member))
     empty = [] if case.asked.options.schema_only else [t.full_name for t in here if _is_empty(t, sizes)]
-    if empty and member.part == "schema" and not bad:
-        return _arriving(case, empty) if member.stage == "done" else _is_there(member)
+    if member.part == "schema" and not bad:
+        late = [table.full_name for table in here if replicated.is_late(table, first.get(table.full_name))]
+        waits = member.stage == "done" and (late or empty) and not case.asked.options.schema_only
+        return _arriving(case, late or empty, empty) if waits else _is_there(member)
     bad += [f"{name} is empty" for name in empty]
     if bad:
         return End("EngineFailed", f"{member.label}: restore ended well, but {'; '.join(bad[:NAMED])}{left(member)}")
@@ -307,22 +310,22 @@ def _is_there(member: Member) -> Step:
     return Done(member) if member.stage == "done" else Go(member.model_copy(update={"stage": "restored"}))
 
 
-def _of_first(case: Case) -> dict[str, str]:
-    """By which engine arguments the first replica's tables are shared."""
+def _of_first(case: Case) -> dict[str, Table]:
+    """The tables of the replica that has got the whole archive."""
     first = next(other for other in case.state.members if (other.shard, other.part) == (case.member.shard, "whole"))
     seen = case.replicas.get(first.pod)
-    return {table.full_name: shared_by(table) for table in (seen.live or () if seen else ())}
+    return {table.full_name: table for table in (seen.live or () if seen else ())}
 
 
-def _arriving(case: Case, empty: Sequence[str]) -> Step:
-    """A replica's rows come from the first one, by replication."""
+def _arriving(case: Case, late: Sequence[str], empty: Sequence[str]) -> Step:
+    """A replica's rows come from the first one, by replication: the first of each table soon, all in the job's time."""
     member, now = case.member, case.run.now
-    since = member.doubted or now
-    if now - since > ARRIVAL:
+    missed = (member.doubted or now) if empty else None
+    if missed is not None and now - missed > ARRIVAL:
         said = f"{named(empty)} is still empty {ARRIVAL} after it was restored on another replica"
         return End("EngineFailed", f"{member.label}: {said}: is it connected to ZooKeeper?")
-    waiting = member.model_copy(update={"doubted": since})
-    return Hold("RowsArriving", f"{member.label}: waiting for the rows of {named(empty)}", 5.0, waiting)
+    waiting = member.model_copy(update={"doubted": missed})
+    return Hold("RowsArriving", f"{member.label}: waiting for the rows of {named(late)}", 5.0, waiting)
 
 
 def _is_read(case: Case) -> bool:

@@ -13,8 +13,9 @@ from cozydrivers._cli_common import (
     Kubeconfig,
     Output,
     OutputOption,
+    SidecarCa,
     carry_out,
-    connect,
+    connect_by,
     says_yes,
     show_table,
     show_value,
@@ -40,6 +41,7 @@ def import_(
     output: OutputOption = Output.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    sidecar_ca_file: SidecarCa = "",
 ) -> None:
     """Make Backups of the sets in an application's store, from nothing but what is listed there.
 
@@ -48,7 +50,7 @@ def import_(
     """
 
     async def job(kube: KubeClient) -> int:
-        async with ClickHouseDriver(connect=connect) as driver:
+        async with ClickHouseDriver(connect=connect_by(sidecar_ca_file)) as driver:
             now = datetime.now(UTC)
             plan = await plan_import(kube, [driver], namespace, application, class_name=class_name, now=now)
         for problem in plan.problems:

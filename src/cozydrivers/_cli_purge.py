@@ -27,8 +27,9 @@ from cozydrivers._cli_common import (
     Output,
     OutputOption,
     Selector,
+    SidecarCa,
     carry_out,
-    connect,
+    connect_by,
     place,
     says_yes,
     show_table,
@@ -86,6 +87,7 @@ def purge(
     ] = "",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    sidecar_ca_file: SidecarCa = "",
 ) -> None:
     """Delete archives of ClickHouse applications that no rule keeps: show the plan, ask, and do it.
 
@@ -115,7 +117,7 @@ def purge(
         now=lambda: datetime.now(UTC),
     )
     manner = Manner(output, dry_run, yes)
-    job = partial(run_purge, request=request, manner=manner, connect=connect)
+    job = partial(run_purge, request=request, manner=manner, connect=connect_by(sidecar_ca_file))
     carry_out(job, kubeconfig=kubeconfig, context=context)
 
 

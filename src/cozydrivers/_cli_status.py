@@ -15,8 +15,9 @@ from cozydrivers._cli_common import (
     Namespace,
     Output,
     OutputOption,
+    SidecarCa,
     carry_out,
-    connect,
+    connect_by,
     place,
     show_table,
     show_text,
@@ -44,6 +45,7 @@ def status(
     output: OutputOption = Output.TABLE,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    sidecar_ca_file: SidecarCa = "",
 ) -> None:
     """Show what each application can be restored from: last good backup, what is failing, what would be lost now.
 
@@ -52,7 +54,7 @@ def status(
     where = place(namespace, all_namespaces)
 
     async def job(kube: KubeClient) -> int:
-        drivers = [ClickHouseDriver(connect=connect)]
+        drivers = [ClickHouseDriver(connect=connect_by(sidecar_ca_file))]
         names = applications or ()
         found = await recoverability(kube, drivers, namespace=where, names=names, now=datetime.now(UTC))
         show(found, output, in_full=bool(names))

@@ -10,17 +10,18 @@ import sys
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio
 import typer
 
-from chbackup import Client, InvalidInput
+from chbackup import InvalidInput
 from cozydrivers import _cli_import, _cli_purge, _cli_status
+from cozydrivers._cli_common import SidecarCa, connect_by
 from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
+from cozydrivers.drivers.clickhouse.access import Connect
 from cozydrivers.errors import CozydriversError, LeadershipLost
 from cozydrivers.kube import KubeClient
 from cozydrivers.manager import Manager
@@ -35,7 +36,6 @@ FAILED = 1
 NOT_REACHABLE = 3
 INTERRUPTED = 130
 
-_connect = partial(Client, transport="aiohttp")  # half the CPU, of which sidecars take the most
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _log = logging.getLogger("cozydrivers")
 
@@ -60,6 +60,7 @@ class Settings:
     lease_namespace: str
     metrics_address: str
     callbacks: Callbacks | None
+    connect: Connect
     kubeconfig: str | None
     context: str | None
 
@@ -98,6 +99,7 @@ def run(
     ] = "",
     kubeconfig: Annotated[str | None, typer.Option(help="Path of a kubeconfig; in a cluster none is needed.")] = None,
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    sidecar_ca_file: SidecarCa = "",
 ) -> None:
     """Run the controller, until SIGTERM or SIGINT."""
     settings = Settings(
@@ -108,6 +110,7 @@ def run(
         lease_namespace or _own_namespace(),
         metrics_address,
         _callbacks(callback_url, metrics_address),
+        connect_by(sidecar_ca_file),
         kubeconfig,
         context,
     )
@@ -151,7 +154,7 @@ async def _run(settings: Settings) -> None:
         tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
         manager = Manager(
             kube,
-            drivers=[ClickHouseDriver(connect=_connect, callbacks=settings.callbacks, metrics=metrics)],
+            drivers=[ClickHouseDriver(connect=settings.connect, callbacks=settings.callbacks, metrics=metrics)],
             namespaces=settings.namespaces,
             selector=settings.selector,
             limits=settings.limits,

@@ -122,6 +122,7 @@ async def test_a_download_that_is_short_is_not_restored(stage):
             sidecar.tables.drop("shop.items")
         archive = next(archive for name, archive in stage.app.sidecar(1).remote.items() if "s1of2" in name)
         archive.truncate_object(next(key for key in archive.parts if "orders" in key))
+        stage.network.objects.fault = "it can't be asked"
         job = await stage.end_of(await stage.restore("undo", "nightly"))
     assert job.status.phase == "Failed"
     assert "did not arrive whole" in job.status.message

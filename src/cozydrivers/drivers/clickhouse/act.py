@@ -93,13 +93,16 @@ async def download(client: Client, member: Member, sight: Sight, callback: str |
 
 
 async def drop_local(eyes: Eyes, place: Place | None, archive: str) -> str:
-    """Delete a local copy; answers what went wrong, empty when it is gone."""
+    """Delete a local copy; answers what went wrong, empty when it is gone.
+
+    That it is not there counts only where the Pod that was asked is still the one. Raises ApiError.
+    """
     if place is None:
         return "no Pod serves it now"
     try:
         await (await eyes.client(place)).delete_local(archive)
     except NotFound:
-        return ""
+        return "" if await still_there(eyes.run, place) else f"Pod {place.pod} was replaced while it was asked"
     except Missing as missing:
         return missing.message
     except ChbackupError as error:

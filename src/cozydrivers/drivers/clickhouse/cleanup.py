@@ -16,7 +16,7 @@ import anyio
 from chbackup import Action, Archive, ChbackupError, Client, ConnectionFailed, Feature, NotFound
 from chbackup.evidence import dependents
 from cozydrivers.drivers.base import Outcome, Patience, RestoreRun, Run, Running, Succeeded
-from cozydrivers.drivers.clickhouse.access import Missing, sentence
+from cozydrivers.drivers.clickhouse.access import Missing, sentence, still_there
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.following import LOOK, deaf
 from cozydrivers.drivers.clickhouse.look import Eyes
@@ -198,12 +198,15 @@ async def _find(eyes: Eyes, debris: Debris, *, downloads: bool) -> Found:
         return Found(debris.archive, trouble=said, away=True)
     try:
         version = await eyes.version(place)
-        return await _look(await eyes.client(place), debris.archive, version, downloads=downloads)
+        found = await _look(await eyes.client(place), debris.archive, version, downloads=downloads)
     except Missing as missing:
         return Found(debris.archive, trouble=missing.message, away=not place.url)
     except ChbackupError as error:
         away = isinstance(error, ConnectionFailed) and not error.sent
         return Found(debris.archive, trouble=sentence(place, error), away=away)
+    if found.here or found.trouble or await still_there(eyes.run, place):
+        return found
+    return Found(debris.archive, trouble=f"{debris.archive}: Pod {place.pod} was replaced while it was asked")
 
 
 async def _look(client: Client, archive: str, version: str, *, downloads: bool) -> Found:

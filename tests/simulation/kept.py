@@ -6,4 +6,5 @@ A change of the world gives a seed another story, so what can be told in a few l
 KEPT: dict[int, str] = {
     45: "an empty replica stood for a shard whose other replica did not answer",
     208: "addresses were swapped while the API server was down, and a local copy passed for gone on the wrong sidecar",
+    868: "a remote list was partial, and an archive that it left out passed for removed",
 }

@@ -224,7 +224,7 @@ async def _look(client: Client, archive: str, version: str, *, downloads: bool) 
         return replace(found, trouble=f"waiting for the end of {lasting.command}, which a kill has not stopped")
     if downloads or found.there is not None:
         return found
-    return replace(found, absent=bool(remote) or await _store_says_absent(client, archive))
+    return replace(found, absent=await _store_says_absent(client, archive))
 
 
 def _unfinished(row: Action, here: Archive | None, there: Archive | None) -> bool:
@@ -234,7 +234,7 @@ def _unfinished(row: Action, here: Archive | None, there: Archive | None) -> boo
 
 
 async def _store_says_absent(client: Client, archive: str) -> bool:
-    """Ask to delete what is not listed: a store that is down answers otherwise than one that does not have it."""
+    """Ask to delete what is not listed: a list may be partial, and a store that is down answers otherwise."""
     try:
         await client.delete_remote(archive, timeout=_DELETE_TIMEOUT)
     except NotFound:

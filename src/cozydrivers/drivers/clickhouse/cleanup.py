@@ -1,8 +1,8 @@
 """Cleaning up after a run: kill what still runs under its names, delete the local, then the remote copies, look again.
 
 A local copy with resume state uploads itself again when its sidecar starts, so a name is followed until neither copy is
-listed. An empty remote list may be an outage: then only the store's own "is not found" proves absence. What a restore
-downloaded is deleted locally only: the remote archive belongs to a Backup.
+listed. An empty remote list, or one that lacks some, may be an outage: only the store's own "not found" proves absence.
+What a restore downloaded is deleted locally only: the remote archive belongs to a Backup.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from cozydrivers.drivers.base import Outcome, Patience, RestoreRun, Run, Running
 from cozydrivers.drivers.clickhouse.access import Missing, sentence, still_there
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.following import LOOK, deaf
-from cozydrivers.drivers.clickhouse.look import Eyes
+from cozydrivers.drivers.clickhouse.look import Eyes, denies
 from cozydrivers.drivers.clickhouse.places import CLUSTER, Place, shards_of
 from cozydrivers.drivers.clickhouse.reference import sources
 from cozydrivers.drivers.clickhouse.safety import is_of, made_at
@@ -224,22 +224,13 @@ async def _look(client: Client, archive: str, version: str, *, downloads: bool) 
         return replace(found, trouble=f"waiting for the end of {lasting.command}, which a kill has not stopped")
     if downloads or found.there is not None:
         return found
-    return replace(found, absent=await _store_says_absent(client, archive))
+    return replace(found, absent=await denies(client, archive))
 
 
 def _unfinished(row: Action, here: Archive | None, there: Archive | None) -> bool:
     """Whether what a row makes is not whole yet; once it is, or was deleted, the row's work has ended."""
     made = here if row.verb == "download" else there
     return bool(made.broken) if made is not None else row.verb != "download" and here is not None
-
-
-async def _store_says_absent(client: Client, archive: str) -> bool:
-    """Ask to delete what is not listed: a list may be partial, and a store that is down answers otherwise."""
-    try:
-        await client.delete_remote(archive, timeout=_DELETE_TIMEOUT)
-    except NotFound:
-        return True
-    return False
 
 
 async def _do(run: Run, found: Found, deed: Deed) -> str:

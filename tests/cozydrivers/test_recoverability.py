@@ -133,13 +133,13 @@ async def test_what_no_backup_names_is_an_orphan_or_debris():
     async with stage.app.sidecar(0).client() as client:
         await (await client.create_remote(archive.replace("-a1-", "-a2-"))).wait()
         await client.delete_local(archive.replace("-a1-", "-a2-"))
-        await (await client.create("before-0123456789ab")).wait()
+        await (await client.create("before-0123456789ab-20261123T120000Z")).wait()
         await (await client.create(archive)).wait()
         await (await client.create("by-hand")).wait()
     found = await look(stage)
     assert [(each.name, each.reason) for each in found.orphans] == [(whole, "whole, and no Backup names it")]
     assert found.orphans[0].size > 0
-    assert [each.name for each in found.safety_copies] == ["before-0123456789ab on shard 0 replica 0"]
+    assert [each.name for each in found.safety_copies] == ["before-0123456789ab-20261123T120000Z on shard 0 replica 0"]
     assert [each.name for each in found.debris] == [
         archive.replace("-a1-", "-a2-"),
         f"{archive} on shard 0 replica 0",

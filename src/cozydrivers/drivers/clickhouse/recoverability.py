@@ -4,7 +4,6 @@ Reads only: the lists of every sidecar, its live tables, the tables of the last 
 and never taken for absent (I2): an empty list may be an outage of the store.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,10 +22,10 @@ from cozydrivers.drivers.clickhouse.engines import loses_rows
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight, denies
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of
 from cozydrivers.drivers.clickhouse.record import Recorded, tables_hash
+from cozydrivers.drivers.clickhouse.safety import made_at
 from cozydrivers.drivers.clickhouse.sets import Found, find_sets, hash_of, merged, named_by
 from cozydrivers.errors import InvalidInput
 
-SAFETY_COPY = re.compile(r"before-[0-9a-f]{12}")
 _NAMED = 5
 
 
@@ -82,10 +81,15 @@ def decide(view: View, run: Inspection) -> Recoverability:
         broken=[Leftover(name, found.message) for name, found in sorted(findings.items()) if found and found.reason],
         suspicious=[Leftover(name, why) for name, why in sorted(odd.items()) if not _is_broken(findings.get(name))],
         orphans=_orphans(view, run),
-        safety_copies=_local(view, lambda name: "" if SAFETY_COPY.fullmatch(name) else None),
+        safety_copies=_local(view, _safety_copy),
         debris=_debris(view, run),
         problems=problems if good else [*problems, *_strange(view, run)],
     )
+
+
+def _safety_copy(name: str) -> str | None:
+    at = made_at(name)
+    return f"made at {at:%Y-%m-%dT%H:%M:%SZ}" if at else None
 
 
 def _is_broken(found: Finding | None) -> bool:

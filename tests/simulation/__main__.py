@@ -6,11 +6,13 @@ point of every flow is visited, those included that the test suite leaves out be
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from typing import NoReturn
 
 import anyio
 from tests.simulation.clock import new_event_loop
@@ -21,6 +23,10 @@ from tests.simulation.schedule import simulate
 CHUNK = 10
 """Stories that a process tells before it says how it went."""
 PROGRESS = 30.0
+STUCK = 120
+"""Real seconds after which a story has no end: something goes round without waiting."""
+LONGEST = 40_000
+"""Characters of a story that are shown."""
 
 
 def seeds(text: str) -> range:
@@ -31,11 +37,24 @@ def seeds(text: str) -> range:
 
 def tell(story: Callable[[], object]) -> str:
     """Tell one story; answers what it showed, empty where all was well."""
+    signal.signal(signal.SIGALRM, _is_stuck)
+    signal.alarm(STUCK)
     try:
         story()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
-        return str(error) or repr(error)
+        return _bounded(str(error) or repr(error))
+    finally:
+        signal.alarm(0)
     return ""
+
+
+def _bounded(text: str) -> str:
+    """Beginning and end of a story that goes round and round."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n…\n{text[-LONGEST // 2 :]}"
+
+
+def _is_stuck(number: int, frame: object) -> NoReturn:
+    raise TimeoutError(f"no end in {STUCK} s")
 
 
 def visit(flow: str, point: Point) -> None:

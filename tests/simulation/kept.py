@@ -7,4 +7,5 @@ KEPT: dict[int, str] = {
     45: "an empty replica stood for a shard whose other replica did not answer",
     208: "addresses were swapped while the API server was down, and a local copy passed for gone on the wrong sidecar",
     868: "a remote list was partial, and an archive that it left out passed for removed",
+    2332: "two controllers and somebody else's writes went round without ever waiting",
 }

@@ -5,6 +5,7 @@ writes what has changed. Each write carries the resourceVersion that was read, s
 state.
 """
 
+import random as randomness
 from abc import abstractmethod
 from dataclasses import replace
 from datetime import datetime
@@ -23,6 +24,7 @@ from cozydrivers.drivers.base import Driver, Failed, Intent, Outcome, Patience, 
 from cozydrivers.errors import Conflict, Forbidden, Invalid, NewerVersion, Unauthorized
 from cozydrivers.runtime import Controller, Key
 from cozydrivers.runtime.admission import Candidate
+from cozydrivers.runtime.backoff import backoff
 
 _MOST_INTENTS = 5
 """Intents that one pass may carry out; more would be a driver that does not come to an end."""
@@ -30,6 +32,8 @@ _MOST_INTENTS = 5
 WORKERS = 16
 """Jobs of a kind that are looked at side by side."""
 
+_AFTER_CONFLICT = 0.1
+"""Seconds that a job is left alone, more or less, after somebody else has written on it."""
 _NEWER_PAUSE = 300.0
 _SHORT_WAIT = 1.0
 
@@ -71,8 +75,9 @@ class JobController(JobEnding[J]):
             message = "it was begun by a newer version of cozydrivers; it is left untouched"
             await self._writes.event(job, "NewerVersion", message, warning=True)
             return _NEWER_PAUSE
-        except Conflict:
-            return 0.2
+        except Conflict:  # the other's write has woken this job already, and may do so again at once
+            await anyio.sleep(backoff(1, _AFTER_CONFLICT, _AFTER_CONFLICT, randomness.random))
+            return 0.0
         except (Forbidden, Invalid, Unauthorized) as error:
             waiting = Running("NotAllowed", str(error), 30.0, patience=Patience.ABSENT)
             return await self._stand(job, waiting, timeout=0.0)

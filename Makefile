@@ -40,10 +40,10 @@ smoke: real ## start each real server once
 	@$(BIN)/python -m tests.real.smoke
 
 conformance: real ## the suites that hold the fakes against the real servers, on the real servers
-	@CHBACKUP_CONFORMANCE=real COZYDRIVERS_CONFORMANCE=real $(BIN)/pytest -q --timeout 120 tests/conformance tests/recordings
+	@CHBACKUP_CONFORMANCE=real COZYDRIVERS_CONFORMANCE=real $(BIN)/pytest -q -n 2 --dist loadfile --timeout 120 tests/conformance tests/recordings
 
 e2e: real ## the controller as a process of its own on the real servers
-	@COZYDRIVERS_E2E=1 $(BIN)/pytest -q tests/e2e
+	@COZYDRIVERS_E2E=1 $(BIN)/pytest -q -n 2 --dist loadfile tests/e2e
 
 benchmarks: $(INSTALLED) ## ratios against named baselines; half an hour on an idle machine
 	@$(BIN)/python -m benchmarks

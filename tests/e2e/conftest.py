@@ -9,6 +9,7 @@ import pytest
 from tests.e2e import kube
 from tests.e2e.scene import Controller, Scene, opened
 from tests.real import RealClickHouse, RealCluster, RealS3, RealZooKeeper, find_binaries
+from tests.real.processes import loopback
 from tests.real.report import participants
 from tests.real.sidecar import ABSENT, Binary
 
@@ -56,7 +57,7 @@ async def store() -> AsyncIterator[RealS3]:
 
 @pytest.fixture(scope="session")
 async def servers() -> AsyncIterator[Sequence[RealClickHouse]]:
-    async with RealClickHouse("127.0.0.61", shard="0") as first, RealClickHouse("127.0.0.62", shard="1") as second:
+    async with RealClickHouse(loopback(61), shard="0") as first, RealClickHouse(loopback(62), shard="1") as second:
         yield first, second
 
 
@@ -64,9 +65,9 @@ async def servers() -> AsyncIterator[Sequence[RealClickHouse]]:
 async def replicas() -> AsyncIterator[Sequence[RealClickHouse]]:
     """Two replicas of one shard."""
     async with (
-        RealZooKeeper("127.0.0.69") as zookeeper,
-        RealClickHouse("127.0.0.64", shard="0", replica="0", zookeeper=zookeeper) as first,
-        RealClickHouse("127.0.0.65", shard="0", replica="1", zookeeper=zookeeper) as second,
+        RealZooKeeper(loopback(69)) as zookeeper,
+        RealClickHouse(loopback(64), shard="0", replica="0", zookeeper=zookeeper) as first,
+        RealClickHouse(loopback(65), shard="0", replica="1", zookeeper=zookeeper) as second,
     ):
         yield first, second
 

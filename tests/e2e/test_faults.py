@@ -11,6 +11,7 @@ from tests.e2e.leaks import its_secret, tellers
 from tests.e2e.objects import archives, conditions
 from tests.e2e.proxy import lost_answer
 from tests.e2e.scene import Scene
+from tests.real.processes import loopback
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -66,8 +67,8 @@ async def _killed_at(scene: Scene, request: bytes) -> AsyncIterator[anyio.Event]
         await scene.controller.kill()
         killed.set()
 
-    async with lost_answer("127.0.0.63", (shard.sidecar.address, shard.sidecar.port), request, kill):
-        await scene.move(shard, "127.0.0.63")
+    async with lost_answer(loopback(63), (shard.sidecar.address, shard.sidecar.port), request, kill):
+        await scene.move(shard, loopback(63))
         yield killed
 
 

@@ -16,6 +16,7 @@ from tests.e2e import kube
 from tests.e2e.scene import Controller, Scene, opened
 from tests.e2e.shard import Shard
 from tests.real import RealClickHouse, RealCluster, RealS3, RealSidecar
+from tests.real.processes import loopback
 from tests.real.sidecar import Binary
 
 import chbackup
@@ -40,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with the files that the README names, for the first sidecar."""
     monkeypatch.chdir(tmp_path)
     Path("password").write_text("secret\n")
-    target = "{url: 'http://127.0.0.61:7171', username: backup, password_file: password}"
+    target = f"{{url: 'http://{loopback(61)}:7171', username: backup, password_file: password}}"
     Path("sidecars.yaml").write_text(f"[{target}]\n")
     return tmp_path
 

@@ -31,6 +31,12 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chbackup-real"
 
 
+def loopback(number: int) -> str:
+    """An address of this test process alone, where several share out the tests."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return f"127.0.{worker}.{number}"
+
+
 def free_ports(address: str, count: int) -> list[int]:
     """Return ports that nothing listens on at this moment, all different."""
     sockets = [socket.create_server((address, 0)) for _ in range(count)]

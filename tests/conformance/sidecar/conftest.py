@@ -8,6 +8,7 @@ import pytest
 from tests.conformance.sidecar.fake_rig import fake_rig
 from tests.conformance.sidecar.rig import Rig
 from tests.real import RealClickHouse, RealS3, find_binaries
+from tests.real.processes import loopback
 from tests.real.sidecar import ABSENT
 
 from chbackup.testing import FakeStorage
@@ -42,7 +43,7 @@ async def real_store() -> AsyncIterator[RealS3]:
 
 @pytest.fixture(scope="session")
 async def real_clickhouse() -> AsyncIterator[RealClickHouse]:
-    async with RealClickHouse("127.0.0.41") as clickhouse:
+    async with RealClickHouse(loopback(41)) as clickhouse:
         yield clickhouse
 
 

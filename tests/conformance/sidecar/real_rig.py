@@ -13,7 +13,7 @@ import anyio
 import httpx
 from tests.conformance.sidecar.rig import Receiver, Rig, clients
 from tests.real import RealClickHouse, RealS3, RealSidecar
-from tests.real.processes import free_ports
+from tests.real.processes import free_ports, loopback
 from tests.real.sidecar import Binary
 
 from chbackup.testing._serve import serving
@@ -165,7 +165,7 @@ class RealRig(Rig):
     @contextlib.asynccontextmanager
     async def sibling(self) -> AsyncIterator[Rig]:
         async with (
-            RealClickHouse("127.0.0.42") as clickhouse,
+            RealClickHouse(loopback(42)) as clickhouse,
             real_rig(self.sidecar.binary, clickhouse, self.s3, self.sidecar.path) as rig,
         ):
             yield rig

@@ -12,7 +12,7 @@ from tests.conformance.sidecar.fake_rig import PATH, FakeRig
 from tests.conformance.sidecar.real_rig import QUICK, RealRig, _empty
 from tests.conformance.sidecar.rig import Rig, clients
 from tests.real import RealClickHouse, RealS3, RealSidecar, RealZooKeeper
-from tests.real.processes import free_ports
+from tests.real.processes import free_ports, loopback
 from tests.real.sidecar import Binary
 
 from chbackup.testing import FakeSidecar, FakeStorage, FakeZooKeeper
@@ -109,9 +109,9 @@ async def fake_replicas(version: str, names: Sequence[str]) -> AsyncIterator[lis
 async def real_servers(names: Sequence[str]) -> AsyncIterator[Sequence[RealClickHouse]]:
     """Start a ZooKeeper, and a ClickHouse for each name."""
     async with contextlib.AsyncExitStack() as stack:
-        zookeeper = await stack.enter_async_context(RealZooKeeper("127.0.0.49"))
+        zookeeper = await stack.enter_async_context(RealZooKeeper(loopback(49)))
         yield [
-            await stack.enter_async_context(RealClickHouse(f"127.0.0.{43 + number}", SHARD, name, zookeeper=zookeeper))
+            await stack.enter_async_context(RealClickHouse(loopback(43 + number), SHARD, name, zookeeper=zookeeper))
             for number, name in enumerate(names)
         ]
 

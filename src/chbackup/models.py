@@ -6,6 +6,7 @@ Times have whole seconds and no zone, unless the client was told the server's: c
 
 import shlex
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -177,11 +178,13 @@ class Acknowledgement(_Row):
     operation_id: str = ""
 
 
-def _words(command: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def _words(command: str) -> tuple[str, ...]:
+    # The same history is read again and again.
     try:
-        return shlex.split(command)
+        return tuple(shlex.split(command))
     except ValueError:
-        return command.split()
+        return tuple(command.split())
 
 
 _ARCHIVE_VERBS = frozenset(

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 
 import anyio
-import anyio.lowlevel
 
 from cozydrivers.metrics import Metrics
 from cozydrivers.runtime.backoff import RandomSource, backoff
@@ -40,6 +39,7 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._barred: dict[Key, float] = {}
         self._changed = anyio.Event()
+        self._door = anyio.Lock()
         self._metrics = (metrics or Metrics()).queue(name, self)
 
     def __len__(self) -> int:
@@ -93,14 +93,14 @@ class WorkQueue:
             self._done(key)
 
     async def _next(self) -> Key:
-        await anyio.lowlevel.checkpoint()
-        while True:
-            self._collect_due()
-            if self._waiting:
-                return self._pop()
-            changed = self._changed
-            with anyio.move_on_after(self._until_due()):
-                await changed.wait()
+        async with self._door:  # one waits for a key, and the others for that one: a change wakes no more than needed
+            while True:
+                self._collect_due()
+                if self._waiting:
+                    return self._pop()
+                changed = self._changed
+                with anyio.move_on_after(self._until_due()):
+                    await changed.wait()
 
     def _pop(self) -> Key:
         """Take the first key of the first namespace, which then goes behind the others."""

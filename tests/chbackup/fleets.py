@@ -8,6 +8,7 @@ import httpx
 
 import chbackup
 from chbackup.testing import FakeSidecar, FakeStorage
+from chbackup.testing._transport import client_over
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 LAST = chbackup.Retention(keep_last=1)
@@ -48,10 +49,7 @@ async def fleet_of(fakes, storages=None, **options):
     """A fleet over fakes by host; `storages` names the storage of some hosts."""
     storages = storages or {}
     targets = [target(host, storages.get(host, "")) for host in fakes]
-    async with (
-        httpx.AsyncClient(transport=Hosts(fakes)) as http_client,
-        chbackup.Fleet(targets, http_client=http_client, **options) as fleet,
-    ):
+    async with chbackup.Fleet(targets, http_client=client_over(Hosts(fakes)), **options) as fleet:
         yield fleet
 
 

@@ -8,7 +8,7 @@ import httpx
 from tests.cozydrivers.stage import Stage
 
 from chbackup import Client
-from chbackup.testing._transport import FakeTransport
+from chbackup.testing._transport import FakeTransport, client_over
 from cozydrivers.kube import KubeClient
 from cozydrivers.testing import ADMIN_TOKEN
 from cozydrivers.testing._faults import Unreachable
@@ -66,7 +66,7 @@ class FatedNetwork(Network):
             except LostReply:
                 raise ConnectionResetError("lost") from None
 
-        http_client = httpx.AsyncClient(transport=FakeTransport(handle))
+        http_client = client_over(FakeTransport(handle))
         return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
 
 

@@ -27,7 +27,7 @@ from tests.cozydrivers.stage import TENANT, Stage, recorded
 
 from chbackup import Action, Client
 from chbackup.testing import FakeSidecar
-from chbackup.testing._transport import FakeTransport
+from chbackup.testing._transport import FakeTransport, client_over
 from cozydrivers import ClickHouseDriver, Manager
 from cozydrivers.api.backups import BackupJob, RestoreJob
 from cozydrivers.api.core import Pod
@@ -314,7 +314,7 @@ class SlowWay(Network):
             await anyio.sleep(self._seconds if path == "/backup/create_remote" else 0)
             return await sidecar.handle(method, path, query, headers, body)
 
-        http_client = httpx.AsyncClient(transport=FakeTransport(handle))
+        http_client = client_over(FakeTransport(handle))
         return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
 
 

@@ -5,7 +5,7 @@ import binascii
 import posixpath
 import re
 from collections.abc import Awaitable, Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -83,17 +83,17 @@ async def answer(pod: Pod, request: Request, credentials: tuple[str, str]) -> An
     if cleaned := _cleaned(path):
         target = quote(cleaned) + (f"?{request.query}" if request.query else "")
         return Answer(301, {"Location": target, "Content-Length": "0"}, b"")
-    found = [(route, match) for route in ROUTES if pod.version.since(*route.since) and (match := _match(route, path))]
+    found = [(route, names) for route, names in _matching(path) if pod.version.since(*route.since)]
     if not found:
         target = request.path + (f"?{request.query}" if request.query else "")
         return error_answer(404, path, f"{request.method} {target} 404 Not Found")
-    allowed = [(route, match) for route, match in found if not route.methods or request.method in route.methods]
+    allowed = [(route, names) for route, names in found if not route.methods or request.method in route.methods]
     if not allowed:
         return _without_body(request, error_answer(405, path, f"405 Method {request.method} Not Allowed"))
     if not _authorized(request, credentials):
         return unauthorized()
-    route, match = allowed[0]
-    return _without_body(request, await _call(pod, request, route.handler, match.groupdict()))
+    route, names = allowed[0]
+    return _without_body(request, await _call(pod, request, route.handler, names))
 
 
 async def _call(pod: Pod, request: Request, handler: Handler, names: dict[str, Any]) -> Answer:
@@ -103,8 +103,10 @@ async def _call(pod: Pod, request: Request, handler: Handler, names: dict[str, A
         return refusal.answer
 
 
-def _match(route: Route, path: str) -> re.Match[str] | None:
-    return _pattern(route.path).fullmatch(path)
+@lru_cache(maxsize=1024)
+def _matching(path: str) -> list[tuple[Route, dict[str, str]]]:
+    matches = [(route, _pattern(route.path).fullmatch(path)) for route in ROUTES]
+    return [(route, match.groupdict()) for route, match in matches if match]
 
 
 @cache

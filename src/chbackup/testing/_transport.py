@@ -1,9 +1,12 @@
 """The fake behind httpx, in process."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
 
 import anyio
 import httpx
+
+from chbackup._http import _BareClient
 
 from ._faults import ReplyCutError
 
@@ -20,7 +23,7 @@ class FakeTransport(httpx.AsyncBaseTransport):
         """Answer one request."""
         body = await request.aread()
         path, _, query = request.url.raw_path.decode("ascii").partition("?")
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in request.headers.raw}
         try:
             with anyio.fail_after(request.extensions.get("timeout", {}).get("read")):
                 status, answered, content = await self._handle(request.method, path, query, headers, body)
@@ -33,3 +36,8 @@ class FakeTransport(httpx.AsyncBaseTransport):
         except ConnectionResetError as error:
             raise httpx.ReadError(str(error), request=request) from None
         return httpx.Response(status, headers=answered, content=content, request=request)
+
+
+def client_over(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+    """Return what a chbackup client makes for itself, over another transport: httpx's own takes twice the CPU."""
+    return cast("httpx.AsyncClient", _BareClient(transport))

@@ -19,7 +19,7 @@ from ._routes import answer
 from ._serve import serving
 from ._settings import Durations, parse_version, read_settings
 from ._timeline import Steps
-from ._transport import FakeTransport
+from ._transport import FakeTransport, client_over
 from ._zookeeper import FakeZooKeeper
 
 if TYPE_CHECKING:
@@ -152,13 +152,10 @@ class FakeSidecar:
         from chbackup import Client
 
         username, password = self._credentials
-        http_client = httpx.AsyncClient(transport=self.transport())
-        async with (
-            http_client,
-            Client(
-                "http://sidecar.fake", username=username, password=password, http_client=http_client, **options
-            ) as client,
-        ):
+        http_client = client_over(self.transport())
+        async with Client(
+            "http://sidecar.fake", username=username, password=password, http_client=http_client, **options
+        ) as client:
             yield client
 
     def serve(self, host: str = "127.0.0.1", port: int = 0) -> AbstractAsyncContextManager[str]:

@@ -9,6 +9,7 @@ import httpx
 
 from chbackup import Client
 from chbackup.testing import FakeSidecar, FakeStorage, FakeZooKeeper
+from chbackup.testing._transport import client_over
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.core import Namespace, Pod, Secret
 from cozydrivers.errors import AlreadyExists
@@ -53,7 +54,7 @@ class Network:
         """Make a client for whatever listens at the URL's address."""
         sidecar = self._sidecars.get(httpx.URL(url).host)
         transport = sidecar.transport() if sidecar else httpx.MockTransport(_nobody)
-        http_client = httpx.AsyncClient(transport=transport)
+        http_client = client_over(transport)
         return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
 
 

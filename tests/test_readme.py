@@ -5,6 +5,7 @@ import importlib
 import io
 import re
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -34,7 +35,7 @@ from cozydrivers.testing.operators import JobRunner, PodRun, collect_garbage
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 README = PAGES["README.md"]
-VIRTUAL = {"loop_factory": looptime.new_event_loop}
+VIRTUAL = {"loop_factory": partial(looptime.new_event_loop, noop_cycles=0)}
 
 
 def blocks(language, pages=PAGES):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import looptime
 import pytest
 import trio.testing
@@ -8,7 +10,7 @@ VERSIONS = {"asyncio": "2.7.4", "trio": "2.8.1-dev"}
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request):
     if request.param == "asyncio":
-        return "asyncio", {"loop_factory": looptime.new_event_loop}
+        return "asyncio", {"loop_factory": partial(looptime.new_event_loop, noop_cycles=0)}
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from functools import partial
 
 import looptime
 import pytest
@@ -32,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, object]]:
-    return ("asyncio", {} if REAL else {"loop_factory": looptime.new_event_loop})
+    return ("asyncio", {} if REAL else {"loop_factory": partial(looptime.new_event_loop, noop_cycles=0)})
 
 
 @pytest.fixture(scope="session")

@@ -22,12 +22,27 @@ STATES: dict[str, dict[str, Any]] = {"broken": BROKEN, "of unknown time": {"crea
 PERIODS = {"hourly": "%Y%m%d%H", "daily": "%Y%m%d", "weekly": "%G%V", "monthly": "%Y%m", "yearly": "%Y"}
 
 
-def names(draw, number, taken):
+# Made once, and few draws for each archive: to draw the lists takes longer than to plan.
+RUNS = st.tuples(
+    st.integers(0, 9) | st.integers(0, 60),
+    st.sampled_from(["shop", "shop", "shop-2", 1, 2, 3]),
+    st.sampled_from([(), ((0, 1),), ((0, 1),)]),
+)
+PLACES = {number: st.sampled_from("abc"[:number]) for number in (1, 2, 3)}
+LATE = [timedelta(0), timedelta(hours=26)]
+KINDS = st.sampled_from(
+    [(kind, late) for kind in [*["good"] * 16, *["broken"] * 3, "lost", "of unknown time"] for late in LATE]
+)
+BASES = st.integers(0, 59)  # a multiple of each number of them
+SEVERAL = st.lists(RUNS, min_size=1, max_size=10)
+
+
+def names(number, taken, what, further):
     """The members of one run: a set of our scheme, or an archive of its own."""
-    if draw(st.booleans()):
-        return [f"{draw(st.sampled_from(['shop', 'shop', 'shop-2']))}-{taken:%Y%m%dT%H%M%S}-{number:08x}"]
-    shards = draw(st.integers(1, 3))
-    copies = [(shard, 0) for shard in range(shards)] + draw(st.sampled_from([[], [(0, 1)], [(0, 1)]]))
+    if isinstance(what, str):
+        return [f"{what}-{taken:%Y%m%dT%H%M%S}-{number:08x}"]
+    shards = what
+    copies = [*((shard, 0) for shard in range(shards)), *further]
     uid = f"{number:012x}"
     return [str(ArchiveName("shop", "0a1b2c", taken, uid, 1, shard, shards, replica)) for shard, replica in copies]
 
@@ -35,18 +50,18 @@ def names(draw, number, taken):
 @st.composite
 def fleets(draw):
     """The lists of one to three storages; the bases of an archive are of earlier runs in its storage."""
-    lists: dict[str, list[Archive]] = {storage: [] for storage in "abc"[: draw(st.integers(1, 3))]}
-    aware = draw(st.booleans())
-    for number in range(draw(st.integers(1, 10))):
-        taken = NOW - STEP * draw(st.integers(0, 9) | st.integers(0, 60))
+    storages, aware = draw(st.integers(1, 3)), draw(st.booleans())
+    lists: dict[str, list[Archive]] = {storage: [] for storage in "abc"[:storages]}
+    for number, (steps, what, further) in enumerate(draw(SEVERAL)):
+        taken = NOW - STEP * steps
         bases = {storage: [archive.name for archive in archives] for storage, archives in lists.items()}
-        for name in names(draw, number, taken):
-            storage = draw(st.sampled_from(sorted(lists)))
-            created = taken + draw(st.sampled_from([timedelta(0), timedelta(hours=26)]))
-            required = draw(st.sampled_from(["", "", *bases[storage][-4:]]))
-            state = draw(st.sampled_from(["good"] * 16 + ["broken"] * 3 + ["lost", "of unknown time"]))
+        for name in names(number, taken, what, further):
+            state, late = draw(KINDS)
             if state == "lost":
                 continue
+            storage, created = draw(PLACES[storages]), taken + late
+            possible = ["", "", *bases[storage][-4:]]
+            required = possible[draw(BASES) % len(possible)]
             made = {"created": created if aware else created.replace(tzinfo=None), "desc": "tar, regular", "size": 7}
             fields = made | {"required": required} | STATES.get(state, {})
             lists[storage].append(Archive(name=name, location="remote", **fields))

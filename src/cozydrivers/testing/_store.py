@@ -37,7 +37,7 @@ class Store:
         self._objects: dict[str, dict[Key, Object]] = {}
         self._latest: dict[str, int] = {}
         self._changes: list[Change] = []
-        self._changed = anyio.Event()
+        self._changed: dict[str, anyio.Event] = {}
 
     def get(self, storage: str, namespace: str, name: str) -> Object | None:
         """Look up an object."""
@@ -89,14 +89,14 @@ class Store:
         """Return the version of the last change of a kind."""
         return self._latest.get(storage, 0)
 
-    async def wait(self) -> None:
-        """Wait for the next change, or for `wake`."""
-        await self._changed.wait()
+    async def wait(self, storage: str) -> None:
+        """Wait for the next change of a kind, or for `wake`."""
+        await self._changed.setdefault(storage, anyio.Event()).wait()
 
-    def wake(self) -> None:
-        """Wake those who wait."""
-        self._changed.set()
-        self._changed = anyio.Event()
+    def wake(self, *storages: str) -> None:
+        """Wake those who wait for changes of these kinds, or of any."""
+        for storage in storages or list(self._changed):
+            self._changed.pop(storage, anyio.Event()).set()
 
     def _newest_first(self, storage: str, version: int) -> Iterator[Change]:
         for change in reversed(self._changes):
@@ -112,7 +112,7 @@ class Store:
     def _record(self, storage: str, kind: ChangeType, obj: Object, previous: Object | None) -> None:
         self._changes.append(Change(self.version, storage, kind, obj, previous, anyio.current_time()))
         self._latest[storage] = self.version
-        self.wake()
+        self.wake(storage)
 
 
 def with_metadata(obj: Object, **values: Any) -> Object:

@@ -106,7 +106,7 @@ class Watches:
                 bookmark_at = _next_bookmark(deadline)
                 lines = self._bookmarks(request, start, position)
             else:
-                await self._wait(min(deadline, bookmark_at, self._next_late(storage, position)))
+                await self._wait(storage, min(deadline, bookmark_at, self._next_late(storage, position)))
 
     def _oldest_version(self, request: Request) -> int:
         """Find the version from which a watch can go on; events have no cache, theirs come from etcd."""
@@ -152,10 +152,10 @@ class Watches:
         obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
         return [_line("BOOKMARK", obj)]
 
-    async def _wait(self, until: float) -> None:
-        """Wait for a change, or until a time."""
+    async def _wait(self, storage: str, until: float) -> None:
+        """Wait for a change of a kind, or until a time."""
         with anyio.move_on_at(until):
-            await self._store.wait()
+            await self._store.wait(storage)
 
 
 def _next_bookmark(deadline: float) -> float:

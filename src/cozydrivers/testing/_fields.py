@@ -154,15 +154,16 @@ def after_update(
     before = owners_of(old or {})
     was, now = flatten(old or {}, kind), flatten(new, kind)
     changed = {path for path, value in now.items() if path not in was or was[path] != value}
-    sets = {owner: (_paths(entry) - changed) & (set(now) | _kept(entry, now)) for owner, entry in before.items()}
+    there = _there(now)
+    sets = {owner: (_paths(entry) - changed) & there for owner, entry in before.items()}
     mine = who.owner("Update", kind)
     sets[mine] = sets.get(mine, set()) | changed
     return _entries(sets, before, who.time)
 
 
-def _kept(entry: Mapping[str, Any], now: Mapping[Path, Any]) -> set[Path]:
-    """Find the paths that stand for a whole map, which are fields as long as there is anything below them."""
-    return {path for path in _paths(entry) if any(other[: len(path)] == path for other in now)}
+def _there(now: Mapping[Path, Any]) -> set[Path]:
+    """The fields with all that is above them: a whole map is a field as long as there is anything below it."""
+    return {path[:length] for path in now for length in range(1, len(path) + 1)}
 
 
 def apply(live: Mapping[str, Any], body: Mapping[str, Any], kind: Kind, who: Writer, *, force: bool) -> dict[str, Any]:

@@ -77,10 +77,15 @@ class JobController(JobEnding[J]):
             return _NEWER_PAUSE
         except Conflict:  # the other's write has woken this job already, and may do so again at once
             await anyio.sleep(backoff(1, _AFTER_CONFLICT, _AFTER_CONFLICT, randomness.random))
-            return 0.0
+            return 0.0 if self._is_news(job) else _SHORT_WAIT
         except (Forbidden, Invalid, Unauthorized) as error:
             waiting = Running("NotAllowed", str(error), 30.0, patience=Patience.ABSENT)
             return await self._stand(job, waiting, timeout=0.0)
+
+    def _is_news(self, job: J) -> bool:
+        """Whether the cache shows another version of a job by now; with the same one a write fails again."""
+        shown = self._jobs.get(Key(job.metadata.namespace, job.metadata.name))
+        return shown is None or shown.metadata.resource_version != job.metadata.resource_version
 
     async def _pass(self, job: J) -> float | None:
         if job.metadata.deletion_timestamp is not None or ended(job.status):

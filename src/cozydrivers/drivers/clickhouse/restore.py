@@ -106,9 +106,9 @@ def _step(case: Case) -> Step:
     match member.stage:
         case "downloading" | "saving" | "restoring":
             return _at_work(case)
-        case "downloaded" if _all_past(case, "downloading"):
+        case "downloaded" if _all_past(case, *_BEFORE["saving"]):
             return _save_now(case)
-        case "saved" if _all_past(case, "downloading", "downloaded", "saving") and _is_its_turn(case):
+        case "saved" if _all_past(case, *_BEFORE["restoring"]) and _is_its_turn(case):
             return _restore_now(case)
         case "restored" if sight.local_copy(member.archive) is not None:
             return DropLocal(member)
@@ -118,6 +118,10 @@ def _step(case: Case) -> Step:
             return _restored(case)
         case _:
             return Done(member)
+
+
+_BEFORE = {"downloading": (), "saving": ("downloading",), "restoring": ("downloading", "downloaded", "saving")}
+"""Stages that no archive of the set may be in any more when one is sent for."""
 
 
 def _all_past(case: Case, *stages: str) -> bool:
@@ -170,6 +174,8 @@ def _endless(case: Case) -> End | None:
 def _if_safe(step: Plan | Submit, case: Case) -> Step:
     """The last look before anything is sent: a restore that has not begun finds just the tables that were checked."""
     member = step.member
+    if not _all_past(case, *_BEFORE[member.stage]):  # a checkpoint may say otherwise
+        return Done(steps.unsent(member))
     busy = steps.busy_sidecar(case.scene, case.state)
     if busy:
         return Hold("SidecarBusy", busy, 2.0, steps.unsent(member), Patience.BUSY)

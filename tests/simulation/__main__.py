@@ -24,7 +24,7 @@ CHUNK = 10
 """Stories that a process tells before it says how it went."""
 PROGRESS = 30.0
 STUCK = 120
-"""Real seconds after which a story has no end: something goes round without waiting."""
+"""Seconds of CPU after which a story has no end: something goes round without waiting."""
 LONGEST = 40_000
 """Characters of a story that are shown."""
 
@@ -37,14 +37,14 @@ def seeds(text: str) -> range:
 
 def tell(story: Callable[[], object]) -> str:
     """Tell one story; answers what it showed, empty where all was well."""
-    signal.signal(signal.SIGALRM, _is_stuck)
-    signal.alarm(STUCK)
+    signal.signal(signal.SIGPROF, _is_stuck)
+    signal.setitimer(signal.ITIMER_PROF, STUCK)
     try:
         story()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
         return _bounded(str(error) or repr(error))
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return ""
 
 
@@ -54,7 +54,7 @@ def _bounded(text: str) -> str:
 
 
 def _is_stuck(number: int, frame: object) -> NoReturn:
-    raise TimeoutError(f"no end in {STUCK} s")
+    raise TimeoutError(f"no end in {STUCK} s of CPU")
 
 
 def visit(flow: str, point: Point) -> None:

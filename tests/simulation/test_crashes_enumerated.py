@@ -8,7 +8,7 @@ from tests.simulation.flows import FLOWS, clean_run, points, run
 
 pytestmark = pytest.mark.anyio
 
-SLICES = 6
+SLICES = 3
 
 
 @pytest.mark.parametrize("part", range(SLICES))

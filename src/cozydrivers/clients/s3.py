@@ -15,8 +15,8 @@ from cozydrivers.clients.objects import REQUEST_TIMEOUT, Coordinates, StoredObje
 try:
     from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
     from aiohttp_s3_client import S3Client
-except ImportError as error:
-    raise ImportError(f"S3 needs {error.name}: pip install 'chbackup[s3]'") from None
+except ImportError as _error:
+    raise ImportError(f"S3 needs {_error.name}: pip install 'chbackup[s3]'") from None
 
 _PAGE = 16 * 1024 * 1024
 """Bytes that a page of a thousand keys never has."""

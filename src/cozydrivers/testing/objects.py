@@ -20,7 +20,7 @@ class FakeObjects:
 
     def __init__(self, *storages: FakeStorage) -> None:
         self.storages: list[FakeStorage] = list(storages)
-        self.fault = ""
+        self.fault: str = ""
         self.requests: list[tuple[str, str]] = []
         self.opened: list[Coordinates] = []
 

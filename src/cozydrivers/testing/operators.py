@@ -34,7 +34,7 @@ class Network:
     def __init__(self) -> None:
         self._sidecars: dict[str, FakeSidecar] = {}
         self._given = 0
-        self.objects = FakeObjects()
+        self.objects: FakeObjects = FakeObjects()
 
     def attach(self, sidecar: FakeSidecar, *, name: str = "") -> str:
         """Give a sidecar an address, or a name that leads to it."""
@@ -89,7 +89,7 @@ class Installation:
         self._network = network
         self._version = version
         self._storage = storage or FakeStorage()
-        self.zookeeper = zookeeper or FakeZooKeeper()
+        self.zookeeper: FakeZooKeeper = zookeeper or FakeZooKeeper()
         self._pods = pods
         self._restarts: dict[tuple[int, int], int] = {}
         self.sidecars: dict[tuple[int, int], FakeSidecar] = {

@@ -8,4 +8,5 @@ KEPT: dict[int, str] = {
     208: "addresses were swapped while the API server was down, and a local copy passed for gone on the wrong sidecar",
     868: "a remote list was partial, and an archive that it left out passed for removed",
     2332: "two controllers and somebody else's writes went round without ever waiting",
+    8347: "the local copy of a proven archive passed for deleted at an address that another sidecar had by then",
 }

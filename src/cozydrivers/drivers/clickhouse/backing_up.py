@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 
 import anyio
 
+from chbackup import Client
 from cozydrivers.drivers.base import BackupRun, Failed, Intent, Note, Outcome, Patience, Running, Succeeded
 from cozydrivers.drivers.clickhouse import act, backup, chains, choosing, objects, safety, stored
+from cozydrivers.drivers.clickhouse.access import still_there
 from cozydrivers.drivers.clickhouse.advance import carry_out
 from cozydrivers.drivers.clickhouse.chains import Bases, Terms
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.choosing import Candidate
 from cozydrivers.drivers.clickhouse.earlier import Earlier, apart, last_good
 from cozydrivers.drivers.clickhouse.engines import own_rows
-from cozydrivers.drivers.clickhouse.following import Submission, Verdict, mark_of
+from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, mark_of
 from cozydrivers.drivers.clickhouse.look import NOTHING, PROOF, Eyes, Scene, Sight, Wanted, at_work, resting, survey
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem, shards_of, storages_of
 from cozydrivers.drivers.clickhouse.settings import server_problem
@@ -64,7 +66,7 @@ async def _observe(eyes: Eyes, state: State) -> Scene:
             then = _INCREMENT if member.base else _THEN
             return await objects.seen(eyes, archive, await at_work(eyes, state, member, then=then))
         if member.stage == "proven":
-            return await resting(eyes, member, Wanted(lists=True))
+            return await _put_away(eyes, member)
         return await objects.seen(eyes, archive, await resting(eyes, member, PROOF)) if finished else Sight()
 
     sights = await anyio.amap(look, state.members)
@@ -75,6 +77,23 @@ async def _observe(eyes: Eyes, state: State) -> Scene:
     )
     wanted = moves or any(sight.verdict in _SURVEYED for sight in sights)
     return Scene(sights, await survey(eyes, Wanted(live=True) if moves or lost else NOTHING) if wanted else {})
+
+
+async def _put_away(eyes: Eyes, member: Member) -> Sight:
+    """A look at a proven archive. That its copy is gone counts on the sidecar that has made it only: addresses move."""
+    sight = await resting(eyes, member, Wanted(lists=True))
+    if sight.trouble or sight.place is None or sight.local_copy(member.submission.archive) is not None:
+        return sight
+    if await _has_made_it(eyes, member, sight.place) or await still_there(eyes.run, sight.place):
+        return sight
+    return Sight(place=sight.place, trouble="its Pod was replaced while it was asked")
+
+
+async def _has_made_it(eyes: Eyes, member: Member, place: Place) -> bool:
+    async def work(client: Client) -> Sight:
+        return Sight(rows=Rows(await client.status(member.submission.operation_id)))
+
+    return bool(member.submission.operation_id) and (await eyes.read(place, work)).rows.own is not None
 
 
 def _succeeded(state: State, scene: Scene, run: BackupRun) -> Succeeded:

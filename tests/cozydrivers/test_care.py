@@ -88,7 +88,7 @@ async def test_a_checkpoint_that_is_taken_away_ends_the_job_and_leaves_nothing(m
 
 async def test_what_the_api_server_forbids_is_waited_for_without_haste():
     stage = await staged()
-    stage.cluster.faults.fail(10_000, status=403, method="GET", path="/pods/")
+    stage.cluster.faults.fail(10_000, status=403, method="GET", path="/secrets/")
     async with stage.managed():
         await stage.backup("nightly")
         await anyio.sleep(60)

@@ -9,4 +9,5 @@ KEPT: dict[int, str] = {
     868: "a remote list was partial, and an archive that it left out passed for removed",
     2332: "two controllers and somebody else's writes went round without ever waiting",
     8347: "the local copy of a proven archive passed for deleted at an address that another sidecar had by then",
+    10170: "a remote list was partial, and a download of a restore that was deleted stayed on the disk",
 }

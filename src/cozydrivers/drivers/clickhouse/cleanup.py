@@ -155,8 +155,8 @@ def _drop_download(found: Found) -> Deed:
     """Delete what a restore has downloaded, unless it is the last copy; a safety copy is nowhere else."""
     if made_at(found.archive):
         return Deed("delete local" if found.here else "gone")
-    if found.here and not found.remote:
-        return Deed(said=f"{found.archive}: the remote list is empty, so its local copy stays for now")
+    if found.here and found.there is None and not found.absent:
+        return Deed(said=f"{found.archive}: the remote list does not show it now, so its local copy stays for now")
     kept = found.there is not None and not found.there.broken
     return Deed("delete local") if found.here and kept else Deed("gone")
 
@@ -222,7 +222,7 @@ async def _look(client: Client, archive: str, version: str, *, downloads: bool) 
     lasting = next((row for row in rows if row.archive == archive and deaf(row, version)), None)
     if lasting is not None and _unfinished(lasting, here, found.there):
         return replace(found, trouble=f"waiting for the end of {lasting.command}, which a kill has not stopped")
-    if downloads or found.there is not None:
+    if found.there is not None or (downloads and not found.here):
         return found
     return replace(found, absent=await denies(client, archive))
 

@@ -108,27 +108,27 @@ async def sidecar_is_out_of_reach(world: World, chance: random.Random) -> None:
     sidecar, where = _any(world, chance)
     seconds = chance.uniform(0.5, 90)
     world.story.tell(f"{where} refuses connections for {seconds:.1f} s")
-    sidecar.faults.refuse = True
+    await _suffers(sidecar, "refuse", seconds)
+
+
+async def _suffers(sidecar: FakeSidecar, fault: str, seconds: float) -> None:
+    setattr(sidecar.faults, fault, True)
     await anyio.sleep(seconds)
-    sidecar.faults.refuse = False
+    setattr(sidecar.faults, fault, False)
 
 
 async def clickhouse_is_down(world: World, chance: random.Random) -> None:
     """A ClickHouse does not answer its sidecar."""
     sidecar, where = _any(world, chance)
     world.story.tell(f"the ClickHouse of {where} is down")
-    sidecar.faults.clickhouse_down = True
-    await anyio.sleep(chance.uniform(0.5, 40))
-    sidecar.faults.clickhouse_down = False
+    await _suffers(sidecar, "clickhouse_down", chance.uniform(0.5, 40))
 
 
 async def disk_is_full(world: World, chance: random.Random) -> None:
     """No space for downloads."""
     sidecar, where = _any(world, chance)
     world.story.tell(f"the disk of {where} is full")
-    sidecar.faults.disk_full = True
-    await anyio.sleep(chance.uniform(1, 60))
-    sidecar.faults.disk_full = False
+    await _suffers(sidecar, "disk_full", chance.uniform(1, 60))
 
 
 # The object store

@@ -66,22 +66,24 @@ class User:
 
     async def restores(self) -> None:
         """Tables are lost, and brought back; who has lost them waits for the end."""
+        if name := await self._begins_to_restore():
+            await self._end_of(RestoreJob, name)
+
+    async def _begins_to_restore(self) -> str:
+        """The RestoreJob of tables that are lost; empty where there is nothing to restore them from."""
         backup = await self._a_backup()
         if not backup:
-            return
+            return ""
         self.world.drops_tables(self.app)
         name = self._name("restore")
         self.world.restores(name, backup)
-        await self._end_of(RestoreJob, name)
+        return name
 
     async def restores_and_stops(self) -> None:
         """A RestoreJob that is deleted in the middle."""
-        backup = await self._a_backup()
-        if not backup:
+        name = await self._begins_to_restore()
+        if not name:
             return
-        self.world.drops_tables(self.app)
-        name = self._name("restore")
-        self.world.restores(name, backup)
         await anyio.sleep(self.chance.choice([0.0, self.chance.uniform(0, 2), self.chance.uniform(0, 20)]))
         if self.world.find(RestoreJob, name):
             self.world.deletes(RestoreJob, name)

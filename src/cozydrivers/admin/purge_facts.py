@@ -184,7 +184,7 @@ def _trouble(facts: Facts, key: Key) -> str:
 
 
 def _claim(facts: Facts, backup: Backup, apps: Mapping[Key, App]) -> Claim | None:
-    told, sizes, stays, odd = record.claims([backup]), dict[str, int](), "", _is_odd(backup)
+    told, sizes, stays, odd = record.claims([backup]), dict[str, int](), "", not backup.counts
     if not told.archives and not told.newer:
         return None
     metadata, reference = backup.metadata, backup.spec.application_ref
@@ -205,13 +205,6 @@ def _claim(facts: Facts, backup: Backup, apps: Mapping[Key, App]) -> Claim | Non
         stays=stays,
         newer=bool(told.newer),
     )
-
-
-def _is_odd(backup: Backup) -> bool:
-    """Whether it is no good one by what stands on it."""
-    conditions = {each.type: each.status for each in backup.status.conditions}
-    alarm = conditions.get("Suspicious") == "True" or conditions.get("Ready") == "False"
-    return alarm or backup.status.phase != "Ready"
 
 
 def _stays(facts: Facts, backup: Backup, app: App | None) -> str:

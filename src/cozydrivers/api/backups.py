@@ -122,6 +122,16 @@ class Backup(KubeObject):
     spec: BackupSpec = Field(default_factory=BackupSpec)
     status: BackupStatus = Field(default_factory=BackupStatus)
 
+    def says(self, kind: str, status: str) -> bool:
+        """Whether it has a condition of that kind and status."""
+        return any((each.type, each.status) == (kind, status) for each in self.status.conditions)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a good one by what stands on it: made, not suspicious, and found at the last look."""
+        alarm = self.says("Suspicious", "True") or self.says("Ready", "False")
+        return self.status.phase == "Ready" and not alarm
+
 
 class RestoreJobSpec(Model):
     """Spec of a RestoreJob; without a target it restores in place."""

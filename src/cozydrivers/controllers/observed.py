@@ -56,7 +56,7 @@ def last_successes(applications: Iterable[KubeObject], backups: Iterable[Backup]
 
 def suspicious_sets(backups: Iterable[Backup]) -> Iterable[tuple[Labels, float]]:
     """How many Backups of each application are suspiciously small."""
-    return _counted(backups, _backed_up, lambda backup: _has(backup, "Suspicious", "True"))
+    return _counted(backups, _backed_up, lambda backup: backup.says("Suspicious", "True"))
 
 
 def failed_audits(backups: Iterable[Backup], not_looked_up: Collection[Key] = ()) -> Iterable[tuple[Labels, float]]:
@@ -86,7 +86,7 @@ def unfinished_cleanups(jobs: Iterable[Job]) -> Iterable[tuple[Labels, float]]:
 
 def is_missing(backup: Backup) -> bool:
     """Whether the daily look has not found the archives of a Backup that was good."""
-    return _has(backup, "Ready", "False")
+    return backup.says("Ready", "False")
 
 
 def _counted(
@@ -97,10 +97,6 @@ def _counted(
     for thing in things:
         found[labels(thing)] += counts(thing)
     return found.items()
-
-
-def _has(backup: Backup, type_: str, status: str) -> bool:
-    return any((each.type, each.status) == (type_, status) for each in backup.status.conditions)
 
 
 def _application(application: KubeObject) -> Labels:

@@ -193,9 +193,14 @@ def _counting(metrics: Metrics) -> Callable[[str, int], None]:
     return count
 
 
+async def pods_of(run: Run) -> Sequence[Pod]:
+    """The application's Pods, as they are watched."""
+    return await run.reader.labelled(Pod, run.namespace, CHI_LABEL, installation(run.application.metadata.name))
+
+
 async def find(run: Run, secrets: Secrets) -> list[Place]:
     """The application's sidecars, from its Pods as they are now; Missing where there are Pods, and none has one."""
-    pods = await run.reader.labelled(Pod, run.namespace, CHI_LABEL, installation(run.application.metadata.name))
+    pods = await pods_of(run)
     found = places(run.application, pods, await secrets.read(run.kube, run.namespace, storage_secrets(pods)))
     if not found:
         said = f"no Pod of ClickHouse {run.application.metadata.name} that stays has a port {PORT_NAME}"

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from cozydrivers.api.core import Container, Pod, Secret
 from cozydrivers.clients.objects import Coordinates
-from cozydrivers.drivers.clickhouse.environment import PORT_NAME, secrets_named, sidecar_of, told
+from cozydrivers.drivers.clickhouse.environment import PORT_NAME, is_true, secrets_named, sidecar_of, told
 
-_TRUE = ("1", "t", "true")
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 
@@ -65,21 +64,17 @@ def storage_of(pod: Pod, secrets: Mapping[str, Secret]) -> Storage | Unknown:
 def _coordinates(environment: Mapping[str, str], ca: str) -> Coordinates:
     endpoint = environment.get("S3_ENDPOINT", "")
     if endpoint and "://" not in endpoint:
-        endpoint = f"{'http' if _is(environment, 'S3_DISABLE_SSL') else 'https'}://{endpoint}"
+        endpoint = f"{'http' if is_true(environment, 'S3_DISABLE_SSL') else 'https'}://{endpoint}"
     return Coordinates(
         bucket=environment["S3_BUCKET"],
         access_key=environment["S3_ACCESS_KEY"],
         secret_key=environment["S3_SECRET_KEY"],
         endpoint=endpoint,
         region=environment.get("S3_REGION") or "us-east-1",
-        path_style=_is(environment, "S3_FORCE_PATH_STYLE"),
+        path_style=is_true(environment, "S3_FORCE_PATH_STYLE"),
         ca=ca,
-        verify=not _is(environment, "S3_DISABLE_CERT_VERIFICATION"),
+        verify=not is_true(environment, "S3_DISABLE_CERT_VERIFICATION"),
     )
-
-
-def _is(environment: Mapping[str, str], name: str) -> bool:
-    return environment.get(name, "").lower() in _TRUE
 
 
 def _authorities(pod: Pod, container: Container) -> dict[str, Sequence[str]]:

@@ -45,7 +45,7 @@ def last_good(run: BackupRun) -> Earlier | None:
 
 
 def _good(backup: Backup, run: BackupRun) -> Earlier | None:
-    if backup.status.phase != "Ready" or _has(backup, "Suspicious", "True") or _has(backup, "Ready", "False"):
+    if not backup.counts:
         return None
     metadata = backup.spec.driver_metadata
     if metadata.get(record.CLUSTER) != run.cluster_uid:
@@ -57,10 +57,6 @@ def _good(backup: Backup, run: BackupRun) -> Earlier | None:
     name = parse_archive_name(members[0].archive)
     is_own = name is not None and name.uid == hex_of(run.uid, 12)
     return None if is_own else Earlier(backup, members)
-
-
-def _has(backup: Backup, kind: str, status: str) -> bool:
-    return any((each.type, each.status) == (kind, status) for each in backup.status.conditions)
 
 
 def apart(good: Earlier | None) -> set[tuple[int, int]]:

@@ -44,5 +44,10 @@ def told(container: Container, secrets: Mapping[str, Secret]) -> dict[str, str]:
     return found
 
 
+def is_true(environment: Mapping[str, str], name: str) -> bool:
+    """Whether a variable holds a word that Go reads as true, in any case."""
+    return environment.get(name, "").lower() in ("1", "t", "true")
+
+
 def _expanded(value: str, before: Mapping[str, str]) -> str:
     return re.sub(r"\$\((\w+)\)", lambda found: before.get(found[1], found[0]), value)

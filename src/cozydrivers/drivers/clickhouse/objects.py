@@ -11,12 +11,12 @@ from dataclasses import replace
 import anyio
 
 from chbackup import Archive
-from cozydrivers.api.core import Pod
 from cozydrivers.clients.objects import ObjectStore, StoreError
 from cozydrivers.drivers.clickhouse import stored
+from cozydrivers.drivers.clickhouse.access import pods_of
 from cozydrivers.drivers.clickhouse.coordinates import Storage, Unknown, secrets_of, storage_of
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
-from cozydrivers.drivers.clickhouse.places import CHI_LABEL, Place, installation
+from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.stored import Found, Stored, TableFile
 from cozydrivers.errors import InvalidInput
 
@@ -87,8 +87,7 @@ async def _storage(eyes: Eyes, place: Place) -> Storage | Unknown:
     if not place.pod_uid:
         return Unknown(f"there is no Pod {place.pod} to tell where it is")
     run = eyes.run
-    pods = await run.reader.labelled(Pod, run.namespace, CHI_LABEL, installation(run.application.metadata.name))
-    pod = next((pod for pod in pods if pod.metadata.uid == place.pod_uid), None)
+    pod = next((pod for pod in await pods_of(run) if pod.metadata.uid == place.pod_uid), None)
     if pod is None:
         return Unknown(f"Pod {place.pod} is gone")
     return storage_of(pod, await eyes.access.secrets.read(run.kube, run.namespace, secrets_of(pod)))

@@ -114,7 +114,7 @@ def _good(known: Known, listings: Mapping[int, Listing]) -> GoodSet:
         taken_at=backup.spec.taken_at or backup.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC),
         size=sum(sizes),
         chain=1 + max(len(bases(remote, archive)) for archive, remote in members),
-        verified=any((told.type, told.status) == ("Verified", "True") for told in backup.status.conditions),
+        verified=backup.says("Verified", "True"),
     )
 
 

@@ -7,6 +7,7 @@ import re
 
 from chbackup import Action, Feature, parse_version
 from chbackup.versions import supports
+from cozydrivers.drivers.clickhouse.environment import is_true
 from cozydrivers.drivers.clickhouse.look import Sight
 
 _LOCKED = (
@@ -51,12 +52,9 @@ def server_problem(sight: Sight, *, alone: bool) -> str:
 def _in_parallel(sight: Sight) -> str:
     """What says that the server's own lock is off: its environment, or two operations at once."""
     settings = sight.place.settings if sight.place else {}
-    named = [name for name in ("API_ALLOW_PARALLEL", "ALLOW_PARALLEL") if settings.get(name, "").lower() in _TRUE]
+    named = [name for name in ("API_ALLOW_PARALLEL", "ALLOW_PARALLEL") if is_true(settings, name)]
     at_once = len([row for row in sight.rows.all or () if _is_locked(row)]) > 1
     return next(iter(named), "API_ALLOW_PARALLEL" if at_once else "")
-
-
-_TRUE = ("1", "t", "true")
 
 
 def _is_locked(row: Action) -> bool:

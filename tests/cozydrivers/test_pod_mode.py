@@ -28,8 +28,9 @@ from cozydrivers.api.strategy import Altinity
 from cozydrivers.controllers.ledger import CHECKPOINT
 from cozydrivers.drivers.base import BackupRun
 from cozydrivers.drivers.clickhouse.pod_decide import Create, End, Finish, Record, Sight, Start, decide, succeeded
-from cozydrivers.drivers.clickhouse.pod_log import redacted, tail, whole_lines
-from cozydrivers.drivers.clickhouse.pod_state import RUN, STARTED, Part, PodState, is_own, job_name
+from cozydrivers.drivers.clickhouse.pod_state import STARTED, Part, PodState, job_name
+from cozydrivers.drivers.owned import RUN, is_own
+from cozydrivers.drivers.pod_log import redacted, tail, whole_lines
 from cozydrivers.testing.operators import PASSWORD, USERNAME
 
 pytestmark = pytest.mark.anyio

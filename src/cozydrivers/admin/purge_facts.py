@@ -16,7 +16,6 @@ from cozydrivers.controllers.services import is_paused
 from cozydrivers.controllers.status import ended
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse import record
-from cozydrivers.drivers.clickhouse.checkpoint import hex_of
 from cozydrivers.drivers.clickhouse.places import (
     CHI_LABEL,
     Place,
@@ -27,6 +26,7 @@ from cozydrivers.drivers.clickhouse.places import (
 )
 from cozydrivers.drivers.clickhouse.secrets import Secrets
 from cozydrivers.drivers.clickhouse.sets import hash_of
+from cozydrivers.drivers.owned import hex_of
 from cozydrivers.errors import InvalidInput, NotFound
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime.cache import Caches

@@ -13,6 +13,7 @@ from cozydrivers.api.batch import Job
 from cozydrivers.api.core import Pod
 from cozydrivers.api.strategy import Altinity
 from cozydrivers.clients.objects import OpenStore, open_store
+from cozydrivers.drivers import owned
 from cozydrivers.drivers.base import (
     AuditRun,
     BackupRun,
@@ -70,7 +71,7 @@ class ClickHouseDriver:
     strategy: type[KubeObject] = Altinity
     watches: Sequence[Watch] = (
         Watch(Pod, CHI_LABEL, application_of),
-        Watch(Job, pod_state.RUN, pod_state.application_of),
+        Watch(Job, owned.RUN, owned.application_of),
     )
 
     def __init__(

@@ -15,6 +15,7 @@ from chbackup import ArchiveName, parse_archive_name
 from cozydrivers.api.base import Model
 from cozydrivers.drivers.base import Checkpoint, RestoreRun, Run
 from cozydrivers.drivers.clickhouse.following import Submission
+from cozydrivers.drivers.owned import hex_of
 from cozydrivers.errors import InvalidInput, NewerVersion
 
 _STAGES = {
@@ -153,11 +154,6 @@ def archive_name(run: Run, *, attempt: int, shard: int, shards: int, replica: in
         replica=replica,
     )
     return str(name)
-
-
-def hex_of(uid: str, digits: int) -> str:
-    """The first hex digits of a UID."""
-    return uid.replace("-", "").lower()[:digits]
 
 
 def _check_kind(state: State, run: Run) -> None:

@@ -12,8 +12,8 @@ from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import Condition
 from cozydrivers.drivers.base import BackupRun
 from cozydrivers.drivers.clickhouse import record
-from cozydrivers.drivers.clickhouse.checkpoint import hex_of
 from cozydrivers.drivers.clickhouse.record import Recorded
+from cozydrivers.drivers.owned import hex_of
 from cozydrivers.errors import InvalidInput
 
 SHARE = 0.5

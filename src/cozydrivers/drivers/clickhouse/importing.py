@@ -17,12 +17,12 @@ from chbackup.evidence import remote_problems
 from cozydrivers.api.base import Condition
 from cozydrivers.drivers.base import Artifact, Candidate, Importable, Inspection
 from cozydrivers.drivers.clickhouse import record
-from cozydrivers.drivers.clickhouse.checkpoint import hex_of
 from cozydrivers.drivers.clickhouse.engines import replicated, schema_only
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem
 from cozydrivers.drivers.clickhouse.record import Recorded, Tables, is_of, tables_hash
 from cozydrivers.drivers.clickhouse.sets import Found, Listed, find_sets, hash_of, merged, named_by
+from cozydrivers.drivers.owned import hex_of
 
 ELSEWHERE = "unknown"
 """The cluster of an imported set: nobody knows it, so no deletion policy ever takes its archives."""

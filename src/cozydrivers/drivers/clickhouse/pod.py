@@ -38,10 +38,11 @@ from cozydrivers.drivers.clickhouse.pod_decide import (
     decide,
     looks_stuck,
 )
-from cozydrivers.drivers.clickhouse.pod_log import last_words
-from cozydrivers.drivers.clickhouse.pod_state import RUN, STARTED, Part, PodState, is_own, job_name, kind_of
+from cozydrivers.drivers.clickhouse.pod_state import STARTED, Part, PodState, job_name, kind_of
 from cozydrivers.drivers.clickhouse.pod_template import Slot
 from cozydrivers.drivers.clickhouse.secrets import Secrets
+from cozydrivers.drivers.owned import RUN, is_own
+from cozydrivers.drivers.pod_log import last_words
 from cozydrivers.errors import AlreadyExists, Invalid, InvalidInput, NotFound
 
 UNPROVEN = Condition(
@@ -91,7 +92,7 @@ async def _step(run: Run, archives: Sequence[str]) -> Outcome:
         case Wait(message):
             return Running("InProgress", message, poll_delay(_waited(run, sights)))
         case End(reason, message, failed):
-            return Failed(reason, message + (await last_words(run, failed) if failed else ""))
+            return Failed(reason, message + (await last_words(run, failed.job, failed.pods) if failed else ""))
     return _succeeded(run, state, sights)
 
 

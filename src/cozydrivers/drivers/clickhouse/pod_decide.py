@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from cozydrivers.api.batch import Job
 from cozydrivers.api.core import Pod
 from cozydrivers.drivers.base import EndReason
-from cozydrivers.drivers.clickhouse.pod_state import STARTED, PodState, is_own
+from cozydrivers.drivers.clickhouse.pod_state import STARTED, PodState
+from cozydrivers.drivers.owned import is_own
+from cozydrivers.drivers.pod_log import pod_trouble
 
 
 @dataclass(frozen=True)
@@ -131,23 +133,3 @@ def _trouble(sight: Sight) -> str:
     if sight.job is not None and sight.job.spec.suspend:
         return f"Job {sight.name} was suspended by somebody else"
     return next((trouble for pod in sight.pods if (trouble := pod_trouble(pod))), "")
-
-
-_MOST = 300
-
-
-def pod_trouble(pod: Pod) -> str:
-    """Why a Pod does not run yet, in Kubernetes' words; empty when it does."""
-    if pod.status.phase not in ("", "Pending"):
-        return ""
-    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
-        waiting = status.state.waiting
-        if waiting is not None and waiting.reason:
-            return _words(pod, waiting.reason, waiting.message)
-    unmet = next((c for c in pod.status.conditions if (c.type, c.status) == ("PodScheduled", "False")), None)
-    return _words(pod, unmet.reason, unmet.message) if unmet else ""
-
-
-def _words(pod: Pod, reason: str, message: str) -> str:
-    text = " ".join(f"Pod {pod.metadata.name}: {reason}: {message}".split())
-    return text[:_MOST].rstrip(": .")

@@ -10,15 +10,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from cozydrivers.api.base import KubeObject, Model
+from cozydrivers.api.base import Model
 from cozydrivers.drivers.base import BackupRun, Checkpoint, Run
+from cozydrivers.drivers.owned import PREFIX
 from cozydrivers.errors import InvalidInput
 
-PREFIX = "cozydrivers.cozystack.io/"
-RUN = PREFIX + "run"
-"""Label of what a run has created: the UID of its BackupJob or RestoreJob."""
-APPLICATION = PREFIX + "application"
-"""Annotation of a Job: the name of the application that it works on."""
 STARTED = PREFIX + "started"
 """Annotation of a Job that was started: if it is suspended again, somebody else did that."""
 _LONGEST = 63
@@ -76,14 +72,3 @@ def job_name(run: Run, shard: int) -> str:
     """The name of a shard's Job: a DNS label, of the run's UID, so that no second one can be created."""
     end = f"-{hashlib.sha256(run.uid.encode()).hexdigest()[:12]}-s{shard}"
     return re.sub("[^a-z0-9]+", "-", run.name.lower())[: _LONGEST - len(end)].strip("-") + end
-
-
-def application_of(job: KubeObject) -> str | None:
-    """The application that a Job works on."""
-    return job.metadata.annotations.get(APPLICATION)
-
-
-def is_own(thing: KubeObject, run_uid: str) -> bool:
-    """Whether a run has created it: its controller is the run's job (I11)."""
-    owners = thing.metadata.owner_references
-    return thing.metadata.labels.get(RUN) == run_uid and any(o.controller and o.uid == run_uid for o in owners)

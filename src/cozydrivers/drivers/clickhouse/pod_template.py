@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cozydrivers.api.backups import BackupJob, RestoreJob
-from cozydrivers.drivers.base import BackupRun, Run
-from cozydrivers.drivers.clickhouse.pod_state import APPLICATION, RUN, job_name
+from cozydrivers.drivers.base import Run
+from cozydrivers.drivers.clickhouse.pod_state import job_name
+from cozydrivers.drivers.owned import APPLICATION, RUN, owner
 from cozydrivers.errors import InvalidInput
 
 JOB_NAME = "backups.cozystack.io/owned-by.BackupJobName"
@@ -65,7 +65,7 @@ def body(run: Run, slot: Slot) -> Mapping[str, Any]:
             "name": job_name(run, slot.shard),
             "labels": labels,
             "annotations": {APPLICATION: run.application.metadata.name},
-            "ownerReferences": [_owner(run)],
+            "ownerReferences": [owner(run)],
         },
         "spec": {
             "suspend": True,
@@ -81,15 +81,4 @@ def body(run: Run, slot: Slot) -> Mapping[str, Any]:
                 "spec": {**rendered["spec"], "restartPolicy": "Never"},
             },
         },
-    }
-
-
-def _owner(run: Run) -> Mapping[str, Any]:
-    resource = (BackupJob if isinstance(run, BackupRun) else RestoreJob).resource
-    return {
-        "apiVersion": resource.api_version,
-        "kind": resource.kind,
-        "name": run.name,
-        "uid": run.uid,
-        "controller": True,
     }

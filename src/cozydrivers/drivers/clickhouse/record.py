@@ -15,7 +15,7 @@ from chbackup import Archive, ArchiveName, parse_archive_name
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import Model
 from cozydrivers.drivers.base import Record, Run
-from cozydrivers.drivers.clickhouse.checkpoint import hex_of
+from cozydrivers.drivers.owned import hex_of
 from cozydrivers.errors import InvalidInput
 
 PREFIX = "clickhouse.backup/"

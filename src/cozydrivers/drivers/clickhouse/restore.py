@@ -13,7 +13,7 @@ from chbackup import Archive, Table
 from chbackup.evidence import partial_local, remote_problems
 from cozydrivers.drivers.base import Patience, RestoreRun
 from cozydrivers.drivers.clickhouse import replicated, safety, steps
-from cozydrivers.drivers.clickhouse.checkpoint import Member, State, hex_of
+from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.engines import shared_by
 from cozydrivers.drivers.clickhouse.following import Submission, Verdict, going_on, since
 from cozydrivers.drivers.clickhouse.look import Scene, Sight
@@ -30,6 +30,7 @@ from cozydrivers.drivers.clickhouse.selecting import (
 )
 from cozydrivers.drivers.clickhouse.sentences import BEGUN, NAMED, changed, left, named
 from cozydrivers.drivers.clickhouse.steps import Done, DropLocal, End, Go, Hold, Plan, Step, Submit
+from cozydrivers.drivers.owned import hex_of
 
 DOWNLOAD_SHARE = 0.8
 """Of the patience with the engine, for a download: that of an increment whose base lacks an object never ends."""

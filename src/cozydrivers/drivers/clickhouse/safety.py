@@ -13,9 +13,9 @@ import anyio
 from chbackup import Archive
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse import act
-from cozydrivers.drivers.clickhouse.checkpoint import hex_of
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
 from cozydrivers.drivers.clickhouse.places import Place
+from cozydrivers.drivers.owned import hex_of
 
 KEPT = timedelta(hours=24)
 _NAME = re.compile(r"before-(?P<uid>[0-9a-f]{12})-(?P<at>[0-9]{8}T[0-9]{6}Z)")

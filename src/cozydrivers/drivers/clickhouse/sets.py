@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from chbackup import Archive, ArchiveName, parse_archive_name
 from chbackup.evidence import chain_problems
 from cozydrivers.api.backups import Backup
-from cozydrivers.drivers.clickhouse.checkpoint import hex_of
 from cozydrivers.drivers.clickhouse.record import ARCHIVE, is_of
+from cozydrivers.drivers.owned import hex_of
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
-"""The last words of a Pod that failed, without the values of the Secrets that its template names (I9)."""
+"""What a Pod tells: why it does not run yet, and its last words, without the values of the Secrets it reads (I9)."""
 
 import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
+from cozydrivers.api.batch import Job
 from cozydrivers.api.core import ContainerStatus, Pod, PodSpec, Secret
 from cozydrivers.drivers.base import Run
-from cozydrivers.drivers.clickhouse.pod_decide import Sight
 from cozydrivers.errors import ApiError
 
 HIDDEN = "***"
@@ -41,14 +41,14 @@ def _from_volumes(spec: PodSpec) -> Iterator[str]:
             yield volume.secret.secret_name
 
 
-async def last_words(run: Run, sight: Sight) -> str:
-    """How the Pod of a failed Job ended, and its last lines, as the rest of a sentence."""
-    if sight.job is None or not sight.pods:
+async def last_words(run: Run, job: Job | None, pods: Sequence[Pod]) -> str:
+    """How the last Pod of a failed Job ended, and its last lines, as the rest of a sentence."""
+    if job is None or not pods:
         return "; its Pod is gone, and its log with it"
-    pod = sight.pods[-1]
+    pod = pods[-1]
     status = _failed_container(pod)
     container = status.name if status else next((c.name for c in pod.spec.containers), "")
-    secrets = secret_names(sight.job.spec.template.spec) | secret_names(pod.spec)
+    secrets = secret_names(job.spec.template.spec) | secret_names(pod.spec)
     return _exit(status) + await _lines(run, pod, container, secrets)
 
 
@@ -151,3 +151,23 @@ def tail(text: str) -> str:
 def _printable(line: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)
     return "".join(char if char.isprintable() else " " for char in plain).strip().rstrip(".")
+
+
+_MOST = 300
+
+
+def pod_trouble(pod: Pod) -> str:
+    """Why a Pod does not run yet, in Kubernetes' words; empty when it does."""
+    if pod.status.phase not in ("", "Pending"):
+        return ""
+    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+        waiting = status.state.waiting
+        if waiting is not None and waiting.reason:
+            return _words(pod, waiting.reason, waiting.message)
+    unmet = next((c for c in pod.status.conditions if (c.type, c.status) == ("PodScheduled", "False")), None)
+    return _words(pod, unmet.reason, unmet.message) if unmet else ""
+
+
+def _words(pod: Pod, reason: str, message: str) -> str:
+    text = " ".join(f"Pod {pod.metadata.name}: {reason}: {message}".split())
+    return text[:_MOST].rstrip(": .")

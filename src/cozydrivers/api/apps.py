@@ -15,3 +15,13 @@ class ClickHouse(KubeObject):
     )
 
     spec: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+class MariaDB(KubeObject):
+    """A MariaDB application; `spec` holds Helm values with its users' passwords, so it is not shown."""
+
+    resource: ClassVar[Resource] = Resource(
+        "apps.cozystack.io", "v1alpha1", "MariaDB", "mariadbs", namespaced=True, status=False
+    )
+
+    spec: dict[str, Any] = Field(default_factory=dict, repr=False)

@@ -159,6 +159,10 @@ class KubeObject(Model):
             raise AttributeError(f"{type(self).__name__} is not kept whole")
         return self.whole
 
+    def is_controlled_by(self, uid: str) -> bool:
+        """Whether its controller is the object of that UID."""
+        return any(owner.controller and owner.uid == uid for owner in self.metadata.owner_references)
+
     @classmethod
     def decode(cls, raw: dict[str, Any]) -> Self:
         """Build it from decoded JSON; null is the same as absent, unless a field takes it."""

@@ -15,3 +15,13 @@ class Altinity(KubeObject):
     )
 
     spec: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+class MariaDB(KubeObject):
+    """Strategy for MariaDB; `spec.template` holds storage, databases, compression, maxRetention and logLevel."""
+
+    resource: ClassVar[Resource] = Resource(
+        "strategy.backups.cozystack.io", "v1alpha1", "MariaDB", "mariadbs", namespaced=False
+    )
+
+    spec: dict[str, Any] = Field(default_factory=dict, repr=False)

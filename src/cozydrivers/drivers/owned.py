@@ -21,12 +21,7 @@ def application_of(thing: KubeObject) -> str | None:
 
 def is_own(thing: KubeObject, run_uid: str) -> bool:
     """Whether a run has created it: its controller is the run's job (I11)."""
-    return thing.metadata.labels.get(RUN) == run_uid and is_controlled(thing, run_uid)
-
-
-def is_controlled(thing: KubeObject, uid: str) -> bool:
-    """Whether its controller is the object of that UID."""
-    return any(owner.controller and owner.uid == uid for owner in thing.metadata.owner_references)
+    return thing.metadata.labels.get(RUN) == run_uid and thing.is_controlled_by(run_uid)
 
 
 def owner(run: Run) -> Mapping[str, Any]:

@@ -1,0 +1,1 @@
+"""The driver for MariaDB: logical dumps by mariadb-operator, each in a place of its own."""

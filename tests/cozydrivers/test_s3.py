@@ -111,6 +111,55 @@ async def test_an_object_is_read_as_far_as_the_limit():
             await store.read("a b%2E/ü", limit=6)
 
 
+def ranged(content):
+    """As S3 does it."""
+
+    def answer(request):
+        if request.path != "/backups/a b/ü":
+            return error(404, "NoSuchKey")
+        first, last = (int(each) for each in request.headers["range"].removeprefix("bytes=").split("-"))
+        if first >= len(content):
+            return error(416, "InvalidRange")
+        headers = {"content-range": f"bytes {first}-{min(last, len(content) - 1)}/{len(content)}"}
+        return web.Response(status=206, body=content[first : last + 1], headers=headers)
+
+    return answer
+
+
+async def test_a_part_of_an_object():
+    async with bucket(ranged(b"content")) as store:
+        assert await store.part("a b/ü", 0, 3) == b"con"
+        assert await store.part("a b/ü", 3, 1_000_000) == b"tent"
+        assert await store.part("a b/ü", 7, 1) == b""
+        assert await store.part("other", 0, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda request: "con", "another part of a than"),
+        (lambda request: "the whole object", "more than 3 bytes"),
+        (
+            lambda request: web.Response(status=206, text="con", headers={"content-range": "bytes 0-2/7"}),
+            "another part of a than the one asked for",
+        ),
+        (lambda request: web.Response(status=206, text="con"), "another part"),
+        (lambda request: error(404, "NoSuchBucket"), "404 NoSuchBucket"),
+        (lambda request: error(403, "AccessDenied"), "403 AccessDenied"),
+    ],
+)
+async def test_what_is_no_part_of_it_is_not_taken_for_one(answer, words):
+    async with bucket(answer) as store:
+        with pytest.raises(StoreError, match=words):
+            await store.part("a", 4, 3)
+
+
+async def test_a_part_comes_as_it_lies_there():
+    headers = {"content-range": "bytes 2-3/9", "content-encoding": "gzip"}
+    async with bucket(lambda request: web.Response(status=206, body=b"ab", headers=headers)) as store:
+        assert await store.part("a", 2, 2) == b"ab"
+
+
 async def test_a_store_that_does_not_answer_is_given_up(monkeypatch):
     monkeypatch.setattr(s3, "REQUEST_TIMEOUT", 0.05)
     async with bucket(lambda request: anyio.sleep(0.3)) as store:

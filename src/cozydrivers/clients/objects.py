@@ -71,6 +71,9 @@ class ObjectStore(Protocol):
     async def read(self, key: str, *, limit: int) -> bytes | None:
         """An object's content, None where there is none; StoreError where it is longer than `limit` bytes."""
 
+    async def part(self, key: str, start: int, length: int) -> bytes | None:
+        """At most `length` bytes of an object from `start` on: b"" beyond its end, None where there is no object."""
+
     async def delete(self, key: str) -> None:
         """Delete an object; one that is not there is deleted already."""
 

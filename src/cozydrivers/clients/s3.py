@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import anyio
@@ -21,7 +22,7 @@ except ImportError as _error:
 _PAGE = 16 * 1024 * 1024
 """Bytes that a page of a thousand keys never has."""
 _ERROR = 1024 * 1024
-_GOOD = (HTTPStatus.OK, HTTPStatus.NO_CONTENT)
+_GOOD = (HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT)
 _MOST_OBJECTS = 1_000_000
 _CONNECT_TIMEOUT = 10.0
 
@@ -59,6 +60,7 @@ def _tls(coordinates: Coordinates) -> ssl.SSLContext:
 class _Answer:
     status: int
     body: bytes
+    range: str
 
 
 class S3Bucket:
@@ -85,9 +87,19 @@ class S3Bucket:
     async def read(self, key: str, *, limit: int) -> bytes | None:
         """An object's content; see the protocol."""
         answer = await self._send("GET", self._path(key), {}, limit=limit)
-        if answer.status == HTTPStatus.NOT_FOUND and _code(answer.body) == "NoSuchKey":
+        return None if _is_absent(answer) else self._good(answer).body
+
+    async def part(self, key: str, start: int, length: int) -> bytes | None:
+        """A part of an object; see the protocol. Raises StoreError also where the store does not know ranges."""
+        span = f"bytes={start}-{start + length - 1}"
+        answer = await self._send("GET", self._path(key), {}, limit=length, span=span)
+        if _is_absent(answer):
             return None
-        return self._good(answer).body
+        if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return b""
+        if self._good(answer).status != HTTPStatus.PARTIAL_CONTENT or not answer.range.startswith(f"bytes {start}-"):
+            raise StoreError(f"{self._label} answers with another part of {key} than the one asked for")
+        return answer.body
 
     async def delete(self, key: str) -> None:
         """Delete an object; see the protocol."""
@@ -98,17 +110,21 @@ class S3Bucket:
             raise StoreError(f"{self._label} can't be asked for {key}")
         return key
 
-    async def _send(self, method: str, path: str, query: dict[str, str], *, limit: int) -> _Answer:
+    async def _send(self, method: str, path: str, query: dict[str, str], *, limit: int, span: str = "") -> _Answer:
+        """Ask; a `span` of bytes is taken as it lies there, also where it is said to be compressed for the way."""
+        ranged: dict[str, Any] = {"headers": {"range": span}, "auto_decompress": False} if span else {}
         try:
             with anyio.fail_after(REQUEST_TIMEOUT):
-                async with self._client.request(method, path, params=query, allow_redirects=False) as response:
+                async with self._client.request(
+                    method, path, params=query, allow_redirects=False, **ranged
+                ) as response:
                     bound = limit if response.status in _GOOD else _ERROR
                     body = bytearray()
                     async for chunk in response.content.iter_chunked(65536):
                         body += chunk
                         if len(body) > bound:
                             raise StoreError(f"{self._label} answers with more than {bound} bytes for {path}")
-                    return _Answer(response.status, bytes(body))
+                    return _Answer(response.status, bytes(body), response.headers.get("content-range", ""))
         except TimeoutError:
             raise StoreError(f"{self._label} did not answer in {REQUEST_TIMEOUT:g} s") from None
         except (ClientError, OSError, ValueError) as error:
@@ -137,6 +153,10 @@ def _objects(page: ET.Element) -> Sequence[StoredObject]:
         ]
     except ValueError:
         raise StoreError("the object store lists an object without size or time") from None
+
+
+def _is_absent(answer: _Answer) -> bool:
+    return answer.status == HTTPStatus.NOT_FOUND and _code(answer.body) == "NoSuchKey"
 
 
 def _text(element: ET.Element, name: str) -> str:

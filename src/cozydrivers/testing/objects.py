@@ -41,11 +41,16 @@ class FakeObjects:
     async def read(self, key: str, *, limit: int) -> bytes | None:
         """An object's content."""
         self._asked("read", key)
-        storage = self._holder(key)
-        content = storage.content(key) if storage else None
+        content = self._content(key)
         if content is not None and len(content) > limit:
             raise StoreError(f"the fake object store answers with more than {limit} bytes for {key}")
         return content
+
+    async def part(self, key: str, start: int, length: int) -> bytes | None:
+        """A part of an object."""
+        self._asked("part", key)
+        content = self._content(key)
+        return None if content is None else content[start : start + length]
 
     async def delete(self, key: str) -> None:
         """Delete an object."""
@@ -53,6 +58,10 @@ class FakeObjects:
         storage = self._holder(key)
         if storage is not None:
             storage.remove(key)
+
+    def _content(self, key: str) -> bytes | None:
+        storage = self._holder(key)
+        return storage.content(key) if storage else None
 
     def _holder(self, key: str) -> FakeStorage | None:
         return next((storage for storage in self.storages if key in storage.objects(key)), None)

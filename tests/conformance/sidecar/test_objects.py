@@ -111,6 +111,11 @@ async def test_an_object_store_as_it_is_asked(rig: Rig):
         assert await store.read(f"{rig.path}/a/nosuch", limit=1) is None
         with pytest.raises(StoreError, match="more than 1 bytes"):
             await store.read(f"{rig.path}/a/metadata/demo/t.json", limit=1)
+        whole = await store.read(f"{rig.path}/a/metadata/demo/t.json", limit=MOST) or b""
+        assert await store.part(f"{rig.path}/a/metadata/demo/t.json", 3, 4) == whole[3:7]
+        assert await store.part(f"{rig.path}/a/metadata/demo/t.json", len(whole) - 1, 4) == whole[-1:]
+        assert await store.part(f"{rig.path}/a/metadata/demo/t.json", len(whole), 4) == b""
+        assert await store.part(f"{rig.path}/a/nosuch", 0, 1) is None
         await store.delete(f"{rig.path}/a/metadata.json")
         await store.delete(f"{rig.path}/a/metadata.json")
         assert f"{rig.path}/a/metadata.json" not in [each.key for each in await store.list(f"{rig.path}/a/")]

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs or builds the real servers that are missing, and says of each what it did: see report.py.
-# clickhouse-backup is the user's own: on PATH, or in $CLICKHOUSE_BACKUP_BIN (several, colon-separated).
+# clickhouse-backup and mariadb-operator are the user's own: on PATH, or in $CLICKHOUSE_BACKUP_BIN and
+# $MARIADB_OPERATOR_BIN (several, colon-separated).
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 kube_version=1.33.4
@@ -58,17 +59,19 @@ kube_apiserver() {
   fi
 }
 
-sidecar() {
-  if [ -n "${CLICKHOUSE_BACKUP_BIN:-}" ] || command -v clickhouse-backup >/dev/null; then
-    echo "clickhouse-backup: found"
+own() { # program, variable that names it
+  if [ -n "${!2:-}" ] || command -v "$1" >/dev/null; then
+    echo "$1: found"
   else
-    echo "clickhouse-backup: absent (put it on PATH or name it in \$CLICKHOUSE_BACKUP_BIN)"
+    echo "$1: absent (put it on PATH or name it in \$$2)"
   fi
 }
 
 package clickhouse-server clickhouse-server
 package zookeeper zookeeper
 package etcd etcd-server
+package mariadbd mariadb-server
 moto
 kube_apiserver
-sidecar
+own clickhouse-backup CLICKHOUSE_BACKUP_BIN
+own mariadb-operator MARIADB_OPERATOR_BIN

@@ -7,13 +7,24 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests.real import mariadb_operator
 from tests.real.kubernetes import kube_apiserver
+from tests.real.mariadb_server import PROGRAMS
 from tests.real.processes import which
 from tests.real.s3 import moto_python
 from tests.real.sidecar import ABSENT, find_binaries
 from tests.real.zookeeper import zookeeper_jar
 
-NAMES = ("clickhouse", "zookeeper", "clickhouse-backup", "s3", "etcd", "kube-apiserver")
+NAMES = (
+    "clickhouse",
+    "zookeeper",
+    "clickhouse-backup",
+    "mariadb",
+    "mariadb-operator",
+    "s3",
+    "etcd",
+    "kube-apiserver",
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +40,9 @@ class Participant:
 
 
 def participants() -> list[Participant]:
-    """Look for every real server; there is one entry for each clickhouse-backup binary."""
-    return [_clickhouse(), _zookeeper(), *_sidecars(), _s3(), _etcd(), _kube_apiserver()]
+    """Look for every real server; there is one entry for each binary of clickhouse-backup and of mariadb-operator."""
+    databases = [_clickhouse(), _zookeeper(), *_sidecars(), _mariadb(), *_operators()]
+    return [*databases, _s3(), _etcd(), _kube_apiserver()]
 
 
 def _clickhouse() -> Participant:
@@ -58,6 +70,21 @@ def _sidecars() -> list[Participant]:
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         return [Participant(name, absent=str(error))]
     return found or [Participant(name, absent=ABSENT)]
+
+
+def _mariadb() -> Participant:
+    if missing := [program for program in PROGRAMS if which(program) is None]:
+        return Participant("mariadb", absent=f"no {missing[0]} on PATH")
+    return Participant("mariadb", version=_asked(["mariadbd", "--version"]))
+
+
+def _operators() -> list[Participant]:
+    name = "mariadb-operator"
+    try:
+        found = [Participant(name, version=each.version) for each in mariadb_operator.find_operators()]
+    except ValueError as error:
+        return [Participant(name, absent=str(error))]
+    return found or [Participant(name, absent=mariadb_operator.ABSENT)]
 
 
 def _s3() -> Participant:

@@ -23,9 +23,14 @@ async def test_times_are_in_the_servers_zone(rig: Rig):
     assert after["created"] != before["created"]
     [row] = await rig.get("/backup/status")
     assert row["start"][:10] <= before["created"][:10]
+    listed = await rig.must_find("remote", "a")
     await rig.remove_object("a", "metadata.json")
-    await rig.forget_cache()
-    assert (await rig.must_find("remote", "a"))["created"] == "0000-12-31 19:03:58"
+    for _ in range(50):  # the list that the server makes as it starts may put the archive into its cache once more
+        await rig.forget_cache()
+        found = await rig.must_find("remote", "a")
+        if found["created"] != listed["created"]:
+            break
+    assert found["created"] == "0000-12-31 19:03:58"
 
 
 async def test_names_that_the_server_makes_are_in_its_zone(rig: Rig):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cozydrivers.clients.objects import StoredObject
 from cozydrivers.drivers.mariadb.dumps import DumpFile, chosen, dumps_under, parse, prefix_problem, safe_choice
+from cozydrivers.drivers.mariadb.storage import place_of
 from cozydrivers.errors import InvalidInput
 
 TEN = datetime(2026, 8, 21, 10, tzinfo=UTC)
@@ -91,7 +92,10 @@ def test_the_dumps_of_a_prefix_lie_right_under_it():
 
 def test_a_prefix_with_a_dot_is_none_to_restore_from():
     assert prefix_problem("tenant/db/") == ""
-    assert "v1.2/ has a dot" in prefix_problem("v1.2/")
+    assert "restores nothing from 'v1.2/'" in prefix_problem("v1.2/")
+    s3 = {"bucket": "backups", "endpoint": "s3.local", "prefix": "v1.2/db"}
+    with pytest.raises(InvalidInput, match=r"storage\.s3\.prefix can't be used: .* has a dot"):
+        place_of({"template": {"storage": {"s3": s3}}})
 
 
 def test_25_10_takes_the_nearest_before_or_after():

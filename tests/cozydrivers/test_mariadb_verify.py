@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cozydrivers.drivers.mariadb.dumps import Compression
+from cozydrivers.drivers.mariadb.settings import Compression
 from cozydrivers.drivers.mariadb.verify import OUTPUT, Reading, head_problem
 
 BEGIN = b"/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19  Distrib 10.11.19-MariaDB\n--\n"

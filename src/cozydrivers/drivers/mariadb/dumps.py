@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from cozydrivers.clients.objects import StoredObject
+from cozydrivers.drivers.mariadb.settings import Compression
 from cozydrivers.errors import InvalidInput
 
-Compression = Literal["none", "gzip", "bzip2"]
 Release = Literal["25.10", "26.3"]
 """The first release of mariadb-operator with a way of its own: to name dumps, and to choose among them."""
 
@@ -67,11 +67,12 @@ def dumps_under(prefix: str, objects: Iterable[StoredObject]) -> list[DumpFile]:
 
 
 def prefix_problem(prefix: str) -> str:
-    """Why the operator finds no dump under a prefix; empty where it does.
+    """Why the operator finds no dump under a prefix of a bucket; empty where it does.
 
-    A Restore splits the whole key at its dots, prefix and all, and then looks for the time after the first one.
+    A Restore splits the whole key at its dots, prefix and all, and looks for the time behind the first one. Seen on
+    25.10.2; 26.6.0 has the same code.
     """
-    return f"the prefix {prefix} has a dot: mariadb-operator restores nothing from there" if "." in prefix else ""
+    return f"mariadb-operator restores nothing from {prefix!r}, because it has a dot" if "." in prefix else ""
 
 
 def chosen(files: Sequence[DumpFile], target: datetime, rule: Release) -> DumpFile | None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from cozydrivers.api.core import Secret, SecretKeyReference
 from cozydrivers.api.mariadb import S3, Storage
 from cozydrivers.clients.objects import Coordinates
+from cozydrivers.drivers.mariadb.dumps import prefix_problem
 from cozydrivers.errors import InvalidInput
 
 Kind = Literal["s3", "persistentVolumeClaim", "volume"]
@@ -123,6 +124,8 @@ def _bucket(inner: Mapping[str, Any]) -> Place:
         raise InvalidInput(f"{where}.bucket is no bucket's name: {s3.bucket!r}")
     if not _PREFIX.fullmatch(s3.prefix) or s3.prefix.startswith("/") or "//" in s3.prefix or ".." in s3.prefix:
         raise InvalidInput(f"{where}.prefix can't be used: {s3.prefix!r}")
+    if dotted := prefix_problem(s3.prefix):
+        raise InvalidInput(f"{where}.prefix can't be used: {dotted}")
     for reference, key in _references(s3):
         if not reference.name or not reference.key:
             raise InvalidInput(f"{where}.{key} must have a name and a key")

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cozydrivers.drivers.mariadb.dumps import Compression
+from cozydrivers.drivers.mariadb.settings import Compression
 
 HEAD = 1024 * 1024
 """Bytes of an object's beginning that show its first line: more than bzip2's largest block."""

@@ -9,7 +9,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cozydrivers.stage import FIXTURES
 
+from cozydrivers.drivers.mariadb.dumps import parse
 from cozydrivers.drivers.mariadb.settings import Compression
 from cozydrivers.drivers.mariadb.verify import OUTPUT, Reading, head_problem
 
@@ -40,6 +42,45 @@ def test_a_whole_dump(compression, first):
     content = PACK[compression](first.encode() + b"\n" + ROWS + END)
     assert head_problem(content, compression) == ""
     assert read(content, compression)[0] == ""
+
+
+REAL = {
+    "shop.sql": ("", ""),
+    "shop.sql.gz": ("", ""),
+    "shop.sql.bz2": ("", ""),
+    "empty-database.sql": ("", ""),
+    "cut-short.sql": ("", "last line"),
+    "cut-short.sql.gz": ("", "cut short"),
+    "cut-short.sql.bz2": ("cut short", "cut short"),
+    "failed.sql": ("", "last line"),
+    "failed.sql.gz": ("", "last line"),
+    "failed.sql.bz2": ("", "last line"),
+    "twice.sql.gz": ("compressed twice", "compressed twice"),
+    "twice.sql.bz2": ("compressed twice", "compressed twice"),
+    "empty.sql": ("it is empty", "it is empty"),
+    "empty.sql.gz": ("empty under its gzip", "empty under its gzip"),
+    "empty.sql.bz2": ("empty under its bzip2", "empty under its bzip2"),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_dumps(name):
+    """What the beginning shows, and what all of it shows."""
+    content = (FIXTURES / "mariadb-dumps" / name).read_bytes()
+    its = parse(f"backup.2026-08-21T10:00:00Z{name[name.index('.') :]}")
+    assert its is not None
+    for words, problem in zip(
+        REAL[name], [head_problem(content, its.compression), read(content, its.compression)[0]], strict=True
+    ):
+        assert words in problem
+        assert bool(words) == bool(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "compression"), [("shop.sql", "gzip"), ("shop.sql.gz", "none"), ("shop.sql.gz", "bzip2")]
+)
+def test_a_real_dump_of_another_compression_than_asked_for(name, compression):
+    assert head_problem((FIXTURES / "mariadb-dumps" / name).read_bytes(), compression)
 
 
 HEADS: dict[Compression, list[tuple[bytes, str]]] = {

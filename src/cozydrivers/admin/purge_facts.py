@@ -24,9 +24,9 @@ from cozydrivers.drivers.clickhouse.places import (
     places,
     storage_secrets,
 )
-from cozydrivers.drivers.clickhouse.secrets import Secrets
 from cozydrivers.drivers.clickhouse.sets import hash_of
 from cozydrivers.drivers.owned import hex_of
+from cozydrivers.drivers.secrets import Secrets
 from cozydrivers.errors import InvalidInput, NotFound
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime.cache import Caches

@@ -19,9 +19,10 @@ from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, Target, b
 from cozydrivers.controllers.status import created
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
-from cozydrivers.drivers.clickhouse.access import Access, Missing
+from cozydrivers.drivers.clickhouse.access import Access
 from cozydrivers.drivers.clickhouse.look import open_eyes
 from cozydrivers.drivers.clickhouse.places import Place
+from cozydrivers.drivers.step import Missing
 from cozydrivers.errors import InvalidInput
 from cozydrivers.runtime.cache import Caches
 

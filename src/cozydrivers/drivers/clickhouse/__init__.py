@@ -18,17 +18,14 @@ from cozydrivers.drivers.base import (
     AuditRun,
     BackupRun,
     DeleteRun,
-    Failed,
     Finding,
     Importable,
     Inspection,
     Outcome,
-    Patience,
     Record,
     Recoverability,
     RestoreRun,
     Run,
-    Running,
     Watch,
 )
 from cozydrivers.drivers.callbacks import Callbacks
@@ -44,16 +41,15 @@ from cozydrivers.drivers.clickhouse import (
     recoverability,
     restoring,
 )
-from cozydrivers.drivers.clickhouse.access import Access, Connect, Missing
+from cozydrivers.drivers.clickhouse.access import Access, Connect
 from cozydrivers.drivers.clickhouse.look import Eyes, open_eyes
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, application_of
+from cozydrivers.drivers.step import Missing, timed
 from cozydrivers.errors import InvalidInput
 from cozydrivers.metrics import Metrics
 
 AnyRun = TypeVar("AnyRun", bound=Run)
 
-STEP_TIMEOUT = 120.0
-"""Seconds that one step may take, all sidecars side by side."""
 AUDIT_TIMEOUT = 600.0
 """Seconds that the look at all Backups of an application may take."""
 TOO_LONG = "the look at all sidecars took too long"
@@ -142,21 +138,10 @@ class ClickHouseDriver:
         by_sidecars: Callable[[Eyes, AnyRun], Awaitable[Outcome]],
         by_pods: Callable[[AnyRun], Awaitable[Outcome]],
     ) -> Outcome:
-        return await (_timed(by_pods(run)) if pod_state.in_pods(run) else self._by_sidecars(run, by_sidecars))
+        return await (timed(by_pods(run)) if pod_state.in_pods(run) else self._by_sidecars(run, by_sidecars))
 
     async def _by_sidecars(self, run: AnyRun, step: Callable[[Eyes, AnyRun], Awaitable[Outcome]]) -> Outcome:
         async def work() -> Outcome:
             return await step(await open_eyes(run, self._access), run)
 
-        return await _timed(work())
-
-
-async def _timed(step: Awaitable[Outcome]) -> Outcome:
-    """A step in its time; what is absent is waited for, bad input is the end."""
-    try:
-        with anyio.fail_after(STEP_TIMEOUT):
-            return await step
-    except Missing as missing:
-        return Running(missing.reason, missing.message, 5.0, patience=Patience.ABSENT)
-    except InvalidInput as error:
-        return Failed("Refused", str(error))
+        return await timed(work())

@@ -17,7 +17,8 @@ from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse.environment import PORT_NAME
 from cozydrivers.drivers.clickhouse.following import REQUEST_TIMEOUT
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, Place, installation, places, storage_secrets
-from cozydrivers.drivers.clickhouse.secrets import Secrets
+from cozydrivers.drivers.secrets import Secrets
+from cozydrivers.drivers.step import Missing
 from cozydrivers.errors import NotFound
 from cozydrivers.metrics import Metrics
 
@@ -31,15 +32,6 @@ class Connect(Protocol):
 
     def __call__(self, url: str, /, *, username: str, password: str, timeout: float) -> Client:
         """Make it."""
-
-
-class Missing(Exception):
-    """Something that a run needs is absent or out of reach; waited for, with `reason` as the condition's."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 @dataclass(frozen=True)

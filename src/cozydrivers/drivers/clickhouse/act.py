@@ -15,11 +15,12 @@ from chbackup import (
     Unsupported,
 )
 from cozydrivers.drivers.base import SUBMISSION_TIMEOUT
-from cozydrivers.drivers.clickhouse.access import Missing, sentence, still_there
+from cozydrivers.drivers.clickhouse.access import sentence, still_there
 from cozydrivers.drivers.clickhouse.checkpoint import Member
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight
 from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.steps import End, Go, Hold, looking, unreachable, unsent
+from cozydrivers.drivers.step import Missing
 from cozydrivers.errors import ApiError
 
 Send = Callable[[Client, Member, Sight, str | None], Awaitable[Operation]]

@@ -13,10 +13,10 @@ from chbackup.evidence import bases, chain_problems
 from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.base import AuditRun, Finding
 from cozydrivers.drivers.clickhouse import objects, record
-from cozydrivers.drivers.clickhouse.access import Missing
 from cozydrivers.drivers.clickhouse.look import Eyes, denies
 from cozydrivers.drivers.clickhouse.places import Place
 from cozydrivers.drivers.clickhouse.record import Recorded
+from cozydrivers.drivers.step import Missing
 from cozydrivers.errors import InvalidInput
 
 WHOLE = Finding()

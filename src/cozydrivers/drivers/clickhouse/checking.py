@@ -13,7 +13,6 @@ from chbackup import Archive, Table, parse_archive_name
 from chbackup.evidence import bases, chain_problems
 from cozydrivers.drivers.base import RestoreRun
 from cozydrivers.drivers.clickhouse import objects, replicated, restore
-from cozydrivers.drivers.clickhouse.access import Missing
 from cozydrivers.drivers.clickhouse.checkpoint import Member, Part
 from cozydrivers.drivers.clickhouse.following import Submission
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight, Wanted, resting, survey
@@ -30,6 +29,7 @@ from cozydrivers.drivers.clickhouse.selecting import (
 )
 from cozydrivers.drivers.clickhouse.sentences import exists
 from cozydrivers.drivers.clickhouse.settings import kept, server_problem
+from cozydrivers.drivers.step import Missing
 from cozydrivers.errors import InvalidInput
 
 T = TypeVar("T")

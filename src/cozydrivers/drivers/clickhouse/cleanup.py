@@ -16,7 +16,7 @@ import anyio
 from chbackup import Action, Archive, ChbackupError, Client, ConnectionFailed, Feature, NotFound
 from chbackup.evidence import dependents
 from cozydrivers.drivers.base import Outcome, Patience, RestoreRun, Run, Running, Succeeded
-from cozydrivers.drivers.clickhouse.access import Missing, sentence, still_there
+from cozydrivers.drivers.clickhouse.access import sentence, still_there
 from cozydrivers.drivers.clickhouse.checkpoint import Debris, Member, State, archive_name
 from cozydrivers.drivers.clickhouse.following import LOOK, deaf
 from cozydrivers.drivers.clickhouse.look import Eyes, denies
@@ -24,6 +24,7 @@ from cozydrivers.drivers.clickhouse.places import CLUSTER, Place, shards_of
 from cozydrivers.drivers.clickhouse.reference import sources
 from cozydrivers.drivers.clickhouse.safety import is_of, made_at
 from cozydrivers.drivers.clickhouse.steps import MAX_ATTEMPTS
+from cozydrivers.drivers.step import Missing
 from cozydrivers.errors import InvalidInput
 
 _KILL_TIMEOUT = 10.0

@@ -25,11 +25,12 @@ from chbackup.evidence import bases, dependents, in_the_way
 from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.base import DeleteRun, Failed, Intent, Outcome, Patience, Running, Succeeded
 from cozydrivers.drivers.clickhouse import record
-from cozydrivers.drivers.clickhouse.access import Missing, sentence, still_there
+from cozydrivers.drivers.clickhouse.access import sentence, still_there
 from cozydrivers.drivers.clickhouse.backing_up import absent
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight, Wanted, denies, survey
 from cozydrivers.drivers.clickhouse.places import Place, layout_problem
 from cozydrivers.drivers.clickhouse.record import Claims, Recorded
+from cozydrivers.drivers.step import Missing
 from cozydrivers.errors import NotFound as ObjectNotFound
 
 _DELETE_TIMEOUT = 60.0

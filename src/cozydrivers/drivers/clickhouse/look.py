@@ -17,11 +17,12 @@ from chbackup import (
     Unsupported,
 )
 from cozydrivers.drivers.base import Run
-from cozydrivers.drivers.clickhouse.access import Access, Missing, find, sentence
+from cozydrivers.drivers.clickhouse.access import Access, find, sentence
 from cozydrivers.drivers.clickhouse.checkpoint import Member, State
 from cozydrivers.drivers.clickhouse.following import Rows, Submission, Verdict, deaf, judge, own_row, since
 from cozydrivers.drivers.clickhouse.places import CLUSTER, Place
 from cozydrivers.drivers.clickhouse.stored import Stored
+from cozydrivers.drivers.step import Missing
 
 
 @dataclass(frozen=True)

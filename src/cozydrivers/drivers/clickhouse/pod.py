@@ -40,9 +40,9 @@ from cozydrivers.drivers.clickhouse.pod_decide import (
 )
 from cozydrivers.drivers.clickhouse.pod_state import STARTED, Part, PodState, job_name, kind_of
 from cozydrivers.drivers.clickhouse.pod_template import Slot
-from cozydrivers.drivers.clickhouse.secrets import Secrets
 from cozydrivers.drivers.owned import RUN, is_own
 from cozydrivers.drivers.pod_log import last_words
+from cozydrivers.drivers.secrets import Secrets
 from cozydrivers.errors import AlreadyExists, Invalid, InvalidInput, NotFound
 
 UNPROVEN = Condition(

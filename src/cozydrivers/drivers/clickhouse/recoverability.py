@@ -15,7 +15,6 @@ from chbackup.evidence import bases, dependents
 from cozydrivers.api.backups import Backup
 from cozydrivers.drivers.base import Finding, GoodSet, Inspection, Leftover, Recoverability
 from cozydrivers.drivers.clickhouse import record
-from cozydrivers.drivers.clickhouse.access import Missing
 from cozydrivers.drivers.clickhouse.auditing import Listing, judge, unlisted
 from cozydrivers.drivers.clickhouse.engines import loses_rows
 from cozydrivers.drivers.clickhouse.look import Eyes, Sight, denies
@@ -24,6 +23,7 @@ from cozydrivers.drivers.clickhouse.record import Recorded, tables_hash
 from cozydrivers.drivers.clickhouse.safety import made_at
 from cozydrivers.drivers.clickhouse.sets import Found, find_sets, hash_of, merged, named_by
 from cozydrivers.drivers.owned import hex_of
+from cozydrivers.drivers.step import Missing
 from cozydrivers.errors import InvalidInput
 
 _NAMED = 5

@@ -1,4 +1,4 @@
-"""Secrets that tell where sidecars store, kept for some minutes because every step asks for them."""
+"""Secrets that tell where an engine stores, kept for some minutes because every step asks for them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,6 +23,11 @@ class Secrets:
         """Those that exist and may be read, by name."""
         found = {name: await self._one(kube, namespace, name) for name in sorted(names)}
         return {name: secret for name, secret in found.items() if secret}
+
+    def forget(self, namespace: str, names: Iterable[str]) -> None:
+        """Read these anew the next time: what they hold was not taken."""
+        for name in names:
+            self._kept.pop((namespace, name), None)
 
     async def _one(self, kube: KubeClient, namespace: str, name: str) -> Secret | None:
         read_at, secret = self._kept.get((namespace, name), (-_AGE, None))

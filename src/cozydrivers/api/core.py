@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import Field
@@ -130,6 +131,8 @@ class Terminated(Model):
 
     reason: str = ""
     exit_code: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
 
 
 class ContainerState(Model):
@@ -187,6 +190,15 @@ class Secret(KubeObject):
             return base64.b64decode(self.data[key], validate=True).decode()
         except (KeyError, binascii.Error, UnicodeDecodeError):
             return None
+
+
+class PersistentVolumeClaim(KubeObject):
+    """A claim of a volume."""
+
+    keeps_raw: ClassVar[bool] = False
+    resource: ClassVar[Resource] = Resource(
+        "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", namespaced=True
+    )
 
 
 class ConfigMap(KubeObject):

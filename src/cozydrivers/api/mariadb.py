@@ -28,9 +28,10 @@ class Conditions(Model):
 
 
 class MariaDBReference(Reference):
-    """The MariaDB that something is for; empty `kind` is MariaDB."""
+    """The MariaDB that something is for; empty `kind` is MariaDB, empty `namespace` that of the object itself."""
 
     kind: str = ""
+    namespace: str = ""
 
 
 class MariaDBSpec(Model):
@@ -97,6 +98,7 @@ class BackupSpec(Model):
     maria_db_ref: MariaDBReference = Field(default_factory=MariaDBReference)
     storage: Storage = Field(default_factory=Storage)
     schedule: Schedule | None = None
+    compression: str = ""
     max_retention: str = ""
     databases: list[str] = Field(default_factory=list)
 

@@ -57,7 +57,7 @@ class Place:
         """The `s3` of a Restore from the dumps under a prefix."""
         return {**self.template, "prefix": prefix}
 
-    def keys(self) -> list[SecretKeyReference]:
+    def secret_keys(self) -> list[SecretKeyReference]:
         """The keys of Secrets that the operator's Pods need; without one of them they never start."""
         if self.s3 is None:
             return []
@@ -70,14 +70,25 @@ class Place:
         )
         return [reference for reference in named if reference is not None]
 
-    def coordinates(self, secrets: Mapping[str, Secret]) -> Coordinates | str:
-        """The way into the bucket, or why there is none from here: the end of a sentence."""
+    @property
+    def closed(self) -> str:
+        """Why nobody can look at the dumps from here, whatever the Secrets hold: the end of a sentence, or empty."""
         if self.s3 is None:
             return "its dumps are on a volume"
-        access, secret = self.s3.access_key_id_secret_key_ref, self.s3.secret_access_key_secret_key_ref
-        if access is None or secret is None or self.s3.session_token_secret_key_ref is not None:
+        if None in self._keys or self.s3.session_token_secret_key_ref is not None:
             return "its credentials are not an access key and a secret key in Secrets"
-        values = [_value(secrets, reference) for reference in (access, secret)]
+        return ""
+
+    @property
+    def _keys(self) -> tuple[SecretKeyReference | None, SecretKeyReference | None]:
+        s3 = self.s3 or S3()
+        return s3.access_key_id_secret_key_ref, s3.secret_access_key_secret_key_ref
+
+    def coordinates(self, secrets: Mapping[str, Secret]) -> Coordinates | str:
+        """The way into the bucket, or why there is none from here: the end of a sentence."""
+        if self.s3 is None or self.closed:
+            return self.closed
+        values = [_value(secrets, reference) for reference in self._keys]
         if not all(values):
             return "its credentials can't be read"
         tls = self.s3.tls

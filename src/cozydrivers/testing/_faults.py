@@ -44,6 +44,8 @@ class Faults:
 
     def __init__(self, watches: Watches) -> None:
         self.latency: float = 0.0
+        self.quiet: bool = False
+        """Whether the cluster itself is writing."""
         self._watches = watches
         self._planned: list[_Fault] = []
         self._webhooks: set[str] = set()
@@ -136,11 +138,11 @@ class Faults:
     def suspended(self) -> Iterator[None]:
         """Spare what the cluster does itself from webhooks and rivals."""
         webhooks, rivals = self._webhooks, self._rivals
-        self._webhooks, self._rivals = set(), 0
+        self._webhooks, self._rivals, self.quiet = set(), 0, True
         try:
             yield
         finally:
-            self._webhooks, self._rivals = webhooks, rivals
+            self._webhooks, self._rivals, self.quiet = webhooks, rivals, False
 
     async def before(self, method: str, path: str) -> bool:
         """Act before a request is done; returns whether its reply is to be lost."""

@@ -102,6 +102,8 @@ BUILT_IN = (
           selectable=frozenset({"spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"})),
     _kind("", "Secret", "secrets", _fields(data=_TEXTS, stringData=_TEXTS, type=_TEXT, immutable=_FLAG),
           selectable=frozenset({"type"})),
+    _kind("", "PersistentVolumeClaim", "persistentvolumeclaims", _fields(spec=_ANYTHING, status=_ANYTHING),
+          status=True),
     _kind("", "ConfigMap", "configmaps", _fields(data=_TEXTS, binaryData=_TEXTS, immutable=_FLAG)),
     _kind("", "Event", "events", _fields(
         involvedObject=_REFERENCE, related=_REFERENCE, reason=_TEXT, message=_TEXT, source=_SOURCE,
@@ -123,6 +125,7 @@ BUILT_IN = (
         leaseTransitions=_NUMBER, strategy=_TEXT, preferredHolder=_TEXT)), unconditional=False),
     _kind("batch", "Job", "jobs", _fields(spec=_job_schema("JobSpec"), status=_ANYTHING), status=True, generation=True,
           selectable=frozenset({"status.successful"})),
+    _kind("batch", "CronJob", "cronjobs", _fields(spec=_ANYTHING, status=_ANYTHING), status=True, generation=True),
 )  # fmt: skip
 
 

@@ -45,9 +45,15 @@ Written = tuple[Object, list[str], int]
 class Writes:
     """The writing half of a cluster; its UIDs and generated names are the same in every run."""
 
-    def __init__(self, store: Store, admit: Callable[[Request], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        admit: Callable[[Request], None],
+        review: Callable[[Request, Object, Object | None], None] = lambda request, new, old: None,
+    ) -> None:
         self._store = store
         self._admit = admit
+        self._review = review
         self._random = random.Random(0)  # noqa: S311 - for names, not for secrets
 
     def create(self, request: Request) -> Written:
@@ -129,6 +135,7 @@ class Writes:
         obj = {**obj, "metadata": _metadata.ordered(obj["metadata"])}
         _check(request, obj, None)
         self._admit(request)
+        self._review(request, obj, None)
         existing = self._store.get(kind.storage, target.namespace, name)
         if existing is not None:
             raise already_exists(kind.resource, name, terminating="deletionTimestamp" in existing["metadata"])
@@ -186,6 +193,7 @@ class Writes:
             result = with_metadata(result, generation=old["metadata"]["generation"] + 1)
         _check(request, result, old)
         self._admit(request)
+        self._review(request, result, old)
         entries = managed or _fields.after_update(old, asked, kind, request.writer)
         metadata = _metadata.ordered({**result["metadata"], "managedFields": entries})
         return self._save(request, {**result, "metadata": metadata}, old)

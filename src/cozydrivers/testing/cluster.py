@@ -1,7 +1,7 @@
 """The fake cluster: an API server in process, in the event loop's time."""
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -24,6 +24,9 @@ from cozydrivers.testing._status import Failure, bad_request, identity, not_foun
 from cozydrivers.testing._store import Object, Store
 from cozydrivers.testing._watch import Watches
 from cozydrivers.testing._writes import Writes, Written
+
+Review = Callable[[Resource, Object, Object | None], Failure | None]
+"""A validating webhook: it is given what is to be written and what is there, and gives what refuses it, or None."""
 
 Handled = tuple[int, Headers, bytes | AsyncGenerator[bytes, None]]
 """Status, headers, and a whole body or the lines of a watch."""
@@ -53,7 +56,9 @@ class FakeCluster:
         self._store = Store()
         self._watches = Watches(self._store)
         self.faults: Faults = Faults(self._watches)
-        self._writes = Writes(self._store, self._admit)
+        self._writes = Writes(self._store, self._admit, self._review)
+        self.webhooks: list[Review] = []
+        """Asked before an object is created or changed; not for what is written to its status."""
         self.logs: dict[tuple[str, str], str] = {}
         """What containers have printed, by UID of the Pod and name of the container."""
         self._start = now
@@ -87,6 +92,14 @@ class FakeCluster:
 
     def _admit(self, request: Request) -> None:
         self.faults.admit(request)
+
+    def _review(self, request: Request, new: Object, old: Object | None) -> None:
+        if request.target.subresource or self.faults.quiet:
+            return
+        for review in self.webhooks:
+            failure = review(request.kind.resource, new, old)
+            if failure is not None:
+                raise failure
 
     def add_user(self, name: str, token: str, allowed: Iterable[tuple[str, str]] = ()) -> None:
         """Let a user in, who may do the given pairs of verb and resource; none by default.

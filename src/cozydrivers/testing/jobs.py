@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,8 @@ _JOBS = Resource("batch", "v1", "Job", "jobs", namespaced=True)
 _PODS = Resource("", "v1", "Pod", "pods", namespaced=True)
 _MET = ("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
 _TOO_OFTEN = ("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+_SUSPENDED = ("JobSuspended", "Job suspended")
+_RESUMED = ("JobResumed", "Job resumed")
 _TOO_LONG = ("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
 
 
@@ -34,26 +36,46 @@ _TOO_LONG = ("FailureTarget", "DeadlineExceeded", "Job was active longer than sp
 class PodRun:
     """How a Pod goes: its containers print `log`, run for `seconds` and end with `exit_code`.
 
-    With `waiting`, such as ImagePullBackOff, they never start, for that reason.
+    With `waiting`, such as ImagePullBackOff, they don't start, for that reason. With `init` it is the init containers
+    that run. When it is over, `after` is given the exit code and says what comes next in the Pod: the containers after
+    their init containers, or what is started once more, or `goes_on` with the same containers; without an answer the
+    Pod ends, or waits on.
     """
 
     seconds: float = 1.0
-    exit_code: int = 0
+    exit_code: int | Callable[[], int] = 0
     log: str = ""
     waiting: str = ""
+    init: bool = False
+    goes_on: bool = False
+    after: "Callable[[int], PodRun | None] | None" = None
+
+
+@dataclass
+class _Life:
+    """A Pod that a kubelet runs: what it does now, since and until when.
+
+    Of its init containers, and of its containers: the state, as Pods show it, and how often they were started again.
+    """
+
+    run: PodRun
+    end: float
+    began: str
+    states: dict[bool, dict[str, Any]] = field(default_factory=dict)
+    restarts: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
 
 
 class JobRunner:
     """Runs the Jobs of a fake cluster, each as one Pod at a time; completions, parallelism and TTLs are not looked at.
 
     It does something only in `step`, and time is the event loop's. `play` says of each Pod that starts how it goes.
-    A container that fails fails its Pod, whatever its restartPolicy.
+    A container that fails fails its Pod, whatever its restartPolicy, unless the play says what comes after.
     """
 
     def __init__(self, cluster: FakeCluster, play: Callable[[Object], PodRun] = lambda pod: PodRun()) -> None:
         self._cluster = cluster
         self._play = play
-        self._runs: dict[str, tuple[float, PodRun]] = {}
+        self._lives: dict[str, _Life] = {}
         self._retry_at: dict[str, float] = {}
 
     def step(self) -> None:
@@ -86,12 +108,13 @@ class JobRunner:
             self._let_go(pods)
             return
         if job["spec"]["suspend"]:
+            self._suspend(job, pods)
             return
         if true & {"SuccessCriteriaMet", "FailureTarget"}:
             self._end(job, pods)
             return
         counted = self._counted(job, pods)
-        target = self._target(job, counted)
+        target = self._target(job, pods, counted)
         if target == _TOO_LONG:
             self._delete([pod for pod in pods if not _ended(pod)])
         if target is None and not counted["active"] and anyio.current_time() >= self._retry_at.get(_uid(job), 0):
@@ -119,10 +142,23 @@ class JobRunner:
             "succeeded": succeeded,
         }
 
-    def _target(self, job: Object, counted: Object) -> tuple[str, str, str] | None:
+    def _suspend(self, job: Object, pods: list[Object]) -> None:
+        """Delete the Pods of a Job that is suspended, and say so."""
+        counted = {**self._counted(job, pods), "active": 0, "ready": 0}
+        self._delete([pod for pod in pods if not _ended(pod) and "deletionTimestamp" not in pod["metadata"]])
+        if not _is_suspended(job) or counted["terminating"] != job["status"].get("terminating", 0):
+            others = [item for item in _conditions(job) if item["type"] != "Suspended"]
+            said = {"status": "True", "reason": _SUSPENDED[0], "message": _SUSPENDED[1]}
+            times = {"lastProbeTime": self._time(), "lastTransitionTime": self._time()}
+            status = {**counted, "conditions": [*others, {"type": "Suspended", **said, **times}]}
+            self._cluster.act("PATCH", f"{_path(_JOBS, job)}/status", {"status": status})
+        self._let_go([pod for pod in pods if _ended(pod)])
+
+    def _target(self, job: Object, pods: list[Object], counted: Object) -> tuple[str, str, str] | None:
         """Find what has decided how the Job ends."""
         spec, started = job["spec"], job["status"].get("startTime")
-        if counted["failed"] > spec["backoffLimit"]:
+        restarts = sum(_restarts(pod) for pod in pods)  # only under OnFailure there are any
+        if counted["failed"] > spec["backoffLimit"] or restarts >= max(spec["backoffLimit"], 1):
             return _TOO_OFTEN
         if started and "activeDeadlineSeconds" in spec:
             active = self._cluster.now() - datetime.fromisoformat(started)
@@ -156,7 +192,7 @@ class JobRunner:
             }
             for kind, reason, message in conditions
         ]
-        status = {**values, "startTime": known.get("startTime") or now, "conditions": [*_conditions(job), *added]}
+        status = {**values, "startTime": known.get("startTime") or now, "conditions": [*_resumed(job, now), *added]}
         self._cluster.act("PATCH", f"{_path(_JOBS, job)}/status", {"status": status})
         self._let_go([pod for pod in pods if _ended(pod)])
 
@@ -193,41 +229,62 @@ class JobRunner:
                 self._cluster.act("DELETE", _path(_PODS, pod), gracePeriodSeconds="0")
         elif leaving:
             self._stop(pod, _KILLED)
-        elif _uid(pod) not in self._runs:
-            self._start(pod)
-        else:
-            end, run = self._runs[_uid(pod)]
-            if anyio.current_time() >= end:
-                self._stop(pod, run.exit_code)
+        elif _uid(pod) not in self._lives:
+            self._begin(pod, self._play(pod))
+        elif anyio.current_time() >= self._lives[_uid(pod)].end:
+            self._go_on(pod)
 
-    def _start(self, pod: Object) -> None:
-        run = self._play(pod)
-        if run.waiting:
-            self._runs[_uid(pod)] = (math.inf, run)
-            self._show(pod, "Pending", {"waiting": {"reason": run.waiting}}, ready=False)
+    def _begin(self, pod: Object, run: PodRun) -> None:
+        """Start a Pod, or something more in one that is running."""
+        life = self._lives.setdefault(_uid(pod), _Life(run, math.inf, self._time()))
+        if run.goes_on:
+            life.run, life.end = run, anyio.current_time() + run.seconds
             return
-        self._runs[_uid(pod)] = (anyio.current_time() + run.seconds, run)
-        for container in pod["spec"]["containers"]:
+        if "waiting" not in life.states.get(run.init, {"waiting": ""}):
+            life.restarts[run.init] += 1
+        life.run, life.began, life.end = run, self._time(), anyio.current_time() + run.seconds
+        if run.waiting and not run.after:
+            life.end = math.inf
+        if run.waiting:
+            life.states[run.init] = {"waiting": {"reason": run.waiting}}
+            self._show(pod, "Pending")
+            return
+        if not run.init:
+            life.states.setdefault(True, _terminated(0, life.began, life.began))
+        life.states[run.init] = {"running": {"startedAt": life.began}}
+        for container in pod["spec"].get("initContainers" if run.init else "containers", ()):
             self._cluster.logs[_uid(pod), container["name"]] = run.log
-        self._show(pod, "Running", {"running": {"startedAt": self._time()}}, ready=True)
+        self._show(pod, "Pending" if run.init else "Running")
+
+    def _go_on(self, pod: Object) -> None:
+        life = self._lives[_uid(pod)]
+        code = life.run.exit_code() if callable(life.run.exit_code) else life.run.exit_code
+        following = life.run.after(code) if life.run.after else None
+        if following is None:
+            self._stop(pod, code)
+            return
+        if not life.run.waiting:
+            life.states[life.run.init] = _terminated(code, life.began, self._time())
+        self._begin(pod, following)
 
     def _stop(self, pod: Object, exit_code: int) -> None:
-        began = pod["status"].get("startTime") or self._time()
-        reason = "Error" if exit_code else "Completed"
-        times = {"startedAt": began, "finishedAt": self._time()}
-        phase = "Failed" if exit_code else "Succeeded"
-        self._show(pod, phase, {"terminated": {"exitCode": exit_code, "reason": reason, **times}}, ready=False)
+        life = self._lives.get(_uid(pod))
+        now = self._time()
+        if life is None:  # deleted before it was started
+            life = self._lives[_uid(pod)] = _Life(PodRun(), math.inf, pod["status"].get("startTime") or now)
+        life.states[life.run.init] = _terminated(exit_code, life.began, now)
+        self._show(pod, "Failed" if exit_code else "Succeeded")
 
-    def _show(self, pod: Object, phase: str, state: dict[str, Any], *, ready: bool) -> None:
-        statuses = [
-            {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": 0}
-            | {"ready": ready, "state": state}
-            for container in pod["spec"]["containers"]
-        ]
-        condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": self._time()}
-        status = {"phase": phase, "conditions": [condition], "containerStatuses": statuses}
-        began = pod["status"].get("startTime") or self._time()
-        self._cluster.act("PATCH", f"{_path(_PODS, pod)}/status", {"status": {**status, "startTime": began}})
+    def _show(self, pod: Object, phase: str) -> None:
+        life, running = self._lives[_uid(pod)], phase == "Running"
+        condition = {"type": "Ready", "status": str(running), "lastTransitionTime": self._time()}
+        began = pod["status"].get("startTime") or life.began
+        status = {"phase": phase, "conditions": [condition], "startTime": began}
+        status["containerStatuses"] = _statuses(pod["spec"]["containers"], life, init=False, ready=running)
+        if inits := pod["spec"].get("initContainers"):
+            done = "terminated" in life.states.get(True, {}) and not life.run.init
+            status["initContainerStatuses"] = _statuses(inits, life, init=True, ready=done)
+        self._cluster.act("PATCH", f"{_path(_PODS, pod)}/status", {"status": status})
 
     def _time(self) -> str:
         return f"{self._cluster.now():%Y-%m-%dT%H:%M:%SZ}"
@@ -248,6 +305,37 @@ def _owner(pod: Object) -> str:
 
 def _conditions(job: Object) -> list[Object]:
     return list(job["status"].get("conditions", ()))
+
+
+def _is_suspended(job: Object) -> bool:
+    return any(item["type"] == "Suspended" and item["status"] == "True" for item in _conditions(job))
+
+
+def _resumed(job: Object, now: str) -> list[Object]:
+    """The conditions of a Job that is not suspended, or not any more."""
+    if not _is_suspended(job):
+        return _conditions(job)
+    told = {"status": "False", "reason": _RESUMED[0], "message": _RESUMED[1], "lastTransitionTime": now}
+    return [{**item, **told} if item["type"] == "Suspended" else item for item in _conditions(job)]
+
+
+def _restarts(pod: Object) -> int:
+    kinds = ("initContainerStatuses", "containerStatuses")
+    return sum(item["restartCount"] for kind in kinds for item in pod["status"].get(kind, ()))
+
+
+def _terminated(exit_code: int, began: str, now: str) -> Object:
+    reason = "Error" if exit_code else "Completed"
+    return {"terminated": {"exitCode": exit_code, "reason": reason, "startedAt": began, "finishedAt": now}}
+
+
+def _statuses(containers: list[Object], life: _Life, *, init: bool, ready: bool) -> list[Object]:
+    state = life.states.get(init, {"waiting": {"reason": "PodInitializing"}})
+    return [
+        {"name": container["name"], "image": container["image"], "imageID": "", "restartCount": life.restarts[init]}
+        | {"ready": ready, "state": state}
+        for container in containers
+    ]
 
 
 def _ended(pod: Object) -> bool:

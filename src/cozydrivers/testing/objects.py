@@ -11,18 +11,30 @@ ACCESS_KEY = "fake-access-key"
 SECRET_KEY = "not-a-real-secret-key"  # noqa: S105 - of a fake
 
 
-class FakeObjects:
-    """What the sidecars of some storages have stored, all in one bucket. `open` is what a ClickHouseDriver takes.
+class Opened:
+    """What a bucket tells of how it was used.
 
     `fault` is what every request fails with, empty for none. `requests` are verbs with prefixes or keys, `opened` the
     coordinates that it was opened with.
     """
 
-    def __init__(self, *storages: FakeStorage) -> None:
-        self.storages: list[FakeStorage] = list(storages)
+    def __init__(self) -> None:
         self.fault: str = ""
         self.requests: list[tuple[str, str]] = []
         self.opened: list[Coordinates] = []
+
+    def _asked(self, verb: str, what: str) -> None:
+        self.requests.append((verb, what))
+        if self.fault:
+            raise StoreError(self.fault)
+
+
+class FakeObjects(Opened):
+    """What the sidecars of some storages have stored, all in one bucket. `open` is what a ClickHouseDriver takes."""
+
+    def __init__(self, *storages: FakeStorage) -> None:
+        super().__init__()
+        self.storages: list[FakeStorage] = list(storages)
 
     @asynccontextmanager
     async def open(self, coordinates: Coordinates, /) -> AsyncIterator["FakeObjects"]:
@@ -65,8 +77,3 @@ class FakeObjects:
 
     def _holder(self, key: str) -> FakeStorage | None:
         return next((storage for storage in self.storages if key in storage.objects(key)), None)
-
-    def _asked(self, verb: str, what: str) -> None:
-        self.requests.append((verb, what))
-        if self.fault:
-            raise StoreError(self.fault)

@@ -9,11 +9,12 @@ from tests.cozydrivers.stage import FIXTURES
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.batch import Job
 from cozydrivers.api.core import Namespace, Secret
+from cozydrivers.api.mariadb import Backup, MariaDB, Restore
 from cozydrivers.testing import FakeCluster
 from cozydrivers.testing.buckets import ACCESS_KEY, SECRET_KEY, FakeBucket
 from cozydrivers.testing.dumps import MariaDBPods
 from cozydrivers.testing.jobs import JobRunner
-from cozydrivers.testing.mariadb import Backup, MariaDB, MariaDBOperator, Restore, Version
+from cozydrivers.testing.mariadb import MariaDBOperator, Version
 from cozydrivers.testing.operators import collect_garbage
 
 SPACE = "t1"

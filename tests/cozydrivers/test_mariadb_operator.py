@@ -5,7 +5,8 @@ import gzip
 import pytest
 from tests.cozydrivers.mariadbs import SUCCEEDED, Scene
 
-from cozydrivers.testing.mariadb import Backup, Restore, Version
+from cozydrivers.api.mariadb import Backup, Restore
+from cozydrivers.testing.mariadb import Version
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cozydrivers.api.base import Resource
-from cozydrivers.testing._mariadb_hand import GROUP
+from cozydrivers.api.mariadb import Backup
 from cozydrivers.testing._mariadb_jobs import duration
 from cozydrivers.testing._status import Failure, FieldError, invalid
 from cozydrivers.testing._store import Object
@@ -26,7 +26,7 @@ def admission(resource: Resource, new: Object, old: Object | None, *, version: s
     It fits `FakeCluster.webhooks`.
     """
     kind = resource.kind
-    if resource.group != GROUP or kind not in _ALWAYS:
+    if resource.group != Backup.resource.group or kind not in _ALWAYS:
         return None
     try:
         duration(new["spec"].get("maxRetention", "0"))

@@ -12,33 +12,8 @@ from cozydrivers.kube import KubeClient
 from cozydrivers.testing._mariadb_jobs import Release, written
 from cozydrivers.testing._store import Object
 
-GROUP, VERSION = "k8s.mariadb.com", "v1alpha1"
 Key = tuple[str, str]
 """Namespace and name."""
-
-
-class MariaDB(KubeObject):
-    """A database server."""
-
-    resource: ClassVar[Resource] = Resource(GROUP, VERSION, "MariaDB", "mariadbs", namespaced=True)
-
-
-class Backup(KubeObject):
-    """A dump."""
-
-    resource: ClassVar[Resource] = Resource(GROUP, VERSION, "Backup", "backups", namespaced=True)
-
-
-class Restore(KubeObject):
-    """A dump that is loaded."""
-
-    resource: ClassVar[Resource] = Resource(GROUP, VERSION, "Restore", "restores", namespaced=True)
-
-
-class PhysicalBackup(KubeObject):
-    """A copy of the server's files."""
-
-    resource: ClassVar[Resource] = Resource(GROUP, VERSION, "PhysicalBackup", "physicalbackups", namespaced=True)
 
 
 class CronJob(KubeObject):

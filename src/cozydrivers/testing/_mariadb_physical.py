@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 from cozydrivers.api.batch import Job
 from cozydrivers.api.core import Pod
+from cozydrivers.api.mariadb import PhysicalBackup
 from cozydrivers.errors import NotFound
-from cozydrivers.testing._mariadb_hand import Hand, PhysicalBackup, Seen, condition, failed, is_true
+from cozydrivers.testing._mariadb_hand import Hand, Seen, condition, failed, is_true
 from cozydrivers.testing._mariadb_jobs import duration, owner_of, physical_job, written
 from cozydrivers.testing._store import Object
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from cozydrivers.api.mariadb import MariaDB, Restore
 from cozydrivers.errors import AlreadyExists, NotFound
-from cozydrivers.testing._mariadb_hand import Hand, Key, MariaDB, Restore, Seen, condition, condition_of, is_true
+from cozydrivers.testing._mariadb_hand import Hand, Key, Seen, condition, condition_of, is_true
 from cozydrivers.testing._mariadb_jobs import owner_of
 from cozydrivers.testing._store import Object
 

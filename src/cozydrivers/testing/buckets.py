@@ -94,15 +94,20 @@ class FakeBucket(Opened):
         shown = (key for key in self.keys if key.startswith(prefix) and key not in self.hidden)
         return [StoredObject(key, len(self._stored[key].content), self._stored[key].at) for key in shown]
 
-    async def read(self, key: str, *, limit: int, start: int = 0) -> bytes | None:
-        """At most `limit` bytes from `start`; from the beginning an object that is longer is refused."""
+    async def read(self, key: str, *, limit: int) -> bytes | None:
+        """An object's content."""
         self._asked("read", key)
         if key not in self._stored:
             return None
-        content = self._stored[key].content[start:]
-        if len(content) > limit and not start:
+        content = self._stored[key].content
+        if len(content) > limit:
             raise StoreError(f"the fake object store answers with more than {limit} bytes for {key}")
-        return content[:limit]
+        return content
+
+    async def part(self, key: str, start: int, length: int) -> bytes | None:
+        """A part of an object."""
+        self._asked("part", key)
+        return self._stored[key].content[start : start + length] if key in self._stored else None
 
     async def delete(self, key: str) -> None:
         """Delete an object."""

@@ -2,11 +2,10 @@
 
 import base64
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from cozydrivers.api.base import Resource
 from cozydrivers.clients.objects import StoreError
@@ -18,7 +17,8 @@ from cozydrivers.testing._mariadb_files import (
     plain_name,
     too_old,
 )
-from cozydrivers.testing._mariadb_jobs import Release, duration, written
+from cozydrivers.testing._mariadb_jobs import duration
+from cozydrivers.testing._mariadb_pod import JobPod, read_pod
 from cozydrivers.testing._mariadb_sql import FakeDatabase, Row, SqlError
 from cozydrivers.testing._status import Failure
 from cozydrivers.testing._store import Object
@@ -54,11 +54,6 @@ _KILLED, _FAILED = 137, 1
 _RETRY = 5.0
 _SECRETS = Resource("", "v1", "Secret", "secrets", namespaced=True)
 _CLAIMS = Resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", namespaced=True)
-_NAMED = re.compile(r"backup\.\$\(date [^)]*\)(\S+?);")
-_PHYSICAL = re.compile(r"physicalbackup-\d+\.xb(?:\.\w+)?")
-_HOST = re.compile(r"--host=(\S+)")
-_DATABASES = re.compile(r"--databases ((?:[^-\s]\S* ?)+)")
-_ONE = re.compile(r"--one-database (\S+)")
 
 
 @dataclass(frozen=True)
@@ -79,58 +74,11 @@ class _Plan:
     job: str
 
 
-@dataclass(frozen=True)
-class _Pod:
-    """A Pod of one of the operator's Jobs, read from its spec alone."""
-
-    raw: Object
-    script: str
-    options: dict[str, str]
-    release: Release
-
-    @property
-    def uid(self) -> str:
-        return str(self.raw["metadata"]["uid"])
-
-    @property
-    def namespace(self) -> str:
-        return str(self.raw["metadata"]["namespace"])
-
-    @property
-    def job(self) -> str:
-        return str(self.raw["metadata"]["labels"]["job-name"])
-
-    @property
-    def restarts(self) -> bool:
-        return bool(self.raw["spec"]["restartPolicy"] == "OnFailure")
-
-    @property
-    def standard(self) -> bool:
-        return self.release.standard_names
-
-    @property
-    def prefix(self) -> str:
-        prefix = self.options.get("--s3-prefix", "").strip("/")
-        return f"{prefix}/" if prefix else ""
-
-    @property
-    def host(self) -> str:
-        found = _HOST.search(self.script)
-        return found[1] if found else ""
-
-    @property
-    def database(self) -> tuple[str, str]:
-        """Namespace and name of the MariaDB."""
-        first, second, *rest = [*self.host.split("."), "", ""]
-        if second.endswith("-internal"):
-            return rest[0], second.removesuffix("-internal")
-        return second, first
-
-
 class MariaDBPods:
     """Plays the Pods of the operator's Jobs for a JobRunner, by `play`.
 
-    `databases` are the servers by namespace and name, `volumes` what lies on volumes that outlive Pods. The seconds are
+    `databases` are the servers by namespace and name. `volumes` is what lies on volumes that outlive Pods: by the UID
+    of their claim, or by what a Pod's spec says of them. The seconds are
     those of a dump, of the upload, of the download and of the load. `late` is by how much a dump's name is later than
     the start of its container.
     """
@@ -163,30 +111,30 @@ class MariaDBPods:
 
     def play(self, pod: Object) -> PodRun:
         """Say how a Pod goes; one that is not of the operator's Jobs ends well after a second."""
-        read = _read(pod)
+        read = read_pod(pod)
         if read is None:
             return PodRun()
         if self._hits("image_pull", read):
             return PodRun(init=True, waiting="ImagePullBackOff")
-        return self._waiting(read) or (self._pull(read) if "restore" in read.options else self._dump(read))
+        return self._waiting(read) or (self._pull(read) if read.restores else self._dump(read))
 
-    def _hits(self, fault: Fault, pod: _Pod) -> bool:
+    def _hits(self, fault: Fault, pod: JobPod) -> bool:
         plan = next((plan for plan in self._planned if plan.fault == fault and plan.left and plan.job in pod.job), None)
         if plan is not None:
             plan.left -= 1
         return plan is not None
 
-    def _seconds(self, usual: float, pod: _Pod) -> float:
+    def _seconds(self, usual: float, pod: JobPod) -> float:
         return SLOW if self._hits("slow", pod) else usual
 
-    def _note(self, what: str, pod: _Pod, file: str) -> None:
-        self.done.append(Done(self._cluster.now(), what, pod.job, pod.database, file))
+    def _note(self, what: str, pod: JobPod, file: str) -> None:
+        self.done.append(Done(self._cluster.now(), what, pod.job, pod.server, file))
 
     # Dumping
 
-    def _dump(self, pod: _Pod) -> PodRun:
+    def _dump(self, pod: JobPod) -> PodRun:
         at, files = self._cluster.now() + self.late, self._files(pod)
-        file = _file_name(pod, at)
+        file = pod.file_name(at)
         content, error = self._dumped(pod, at)
 
         def end() -> int:
@@ -202,17 +150,14 @@ class MariaDBPods:
 
         return PodRun(self._seconds(self.dump_seconds, pod), end, init=True, after=after)
 
-    def _dumped(self, pod: _Pod, at: datetime) -> tuple[bytes, str]:
+    def _dumped(self, pod: JobPod, at: datetime) -> tuple[bytes, str]:
         """What the dump writes into its file, and what it says where it fails."""
         try:
             server = self._server(pod)
-            found = _DATABASES.search(pod.script)
-            privileges = "--ignore-table=mysql.global_priv" not in pod.script
-            names = found[1].split() if found else []
-            text = server.dump(at, host=pod.host, databases=names, privileges=privileges)
+            text = server.dump(at, host=pod.host, databases=pod.databases, privileges=pod.privileges)
         except SqlError as problem:
             return b"", str(problem)
-        content = b"xbstream" if _PHYSICAL.search(pod.script) else text.encode()
+        content = b"xbstream" if pod.physical else text.encode()
         if self._hits("dump_fails", pod):
             return content[: len(content) // 2], "mariadb-dump: Error 2013: Lost connection to server during query"
         if self._hits("disk_full", pod):
@@ -221,7 +166,7 @@ class MariaDBPods:
             return content[: len(content) // 2], ""
         return (b"" if self._hits("empty_dump", pod) else content), ""
 
-    def _push(self, pod: _Pod, file: str) -> PodRun:
+    def _push(self, pod: JobPod, file: str) -> PodRun:
         files = self._files(pod)
 
         def end() -> int:
@@ -235,7 +180,7 @@ class MariaDBPods:
 
         return PodRun(self._seconds(self.push_seconds, pod), end, after=after)
 
-    def _stored(self, pod: _Pod, file: str, files: dict[str, bytes]) -> int:
+    def _stored(self, pod: JobPod, file: str, files: dict[str, bytes]) -> int:
         """Upload a file and delete what is too old, its own dump included; gives the exit code."""
         if self._hits("killed_in_upload", pod):
             return _KILLED
@@ -253,7 +198,7 @@ class MariaDBPods:
             return _FAILED
         return 0
 
-    def _clean(self, pod: _Pod, bucket: FakeBucket | None, files: dict[str, bytes]) -> None:
+    def _clean(self, pod: JobPod, bucket: FakeBucket | None, files: dict[str, bytes]) -> None:
         retention = duration(pod.options.get("--max-retention", "720h"))
         names = _within(bucket, pod.prefix) if bucket else sorted(files)
         for name in too_old(names, self._cluster.now(), retention, standard=pod.standard):
@@ -264,7 +209,7 @@ class MariaDBPods:
 
     # Restoring
 
-    def _pull(self, pod: _Pod) -> PodRun:
+    def _pull(self, pod: JobPod) -> PodRun:
         found: list[str] = []
 
         def end() -> int:
@@ -283,7 +228,7 @@ class MariaDBPods:
 
         return PodRun(self._seconds(self.pull_seconds, pod), end, init=True, after=after)
 
-    def _pulled(self, pod: _Pod) -> str:
+    def _pulled(self, pod: JobPod) -> str:
         """Fetch a dump and take one layer of compression off; gives the name of what is loaded."""
         files, bucket = self._files(pod), self._bucket(pod)
         names = _within(bucket, pod.prefix) if bucket else sorted(files)
@@ -297,7 +242,7 @@ class MariaDBPods:
         self._say(pod, "mariadb-operator", f"obtained target backup: {file}")
         return plain_name(file)
 
-    def _load(self, pod: _Pod, file: str) -> PodRun:
+    def _load(self, pod: JobPod, file: str) -> PodRun:
         """Load a dump in two halves, so that a Pod that is killed in between leaves the first."""
         self._note("loading", pod, file)
 
@@ -315,10 +260,9 @@ class MariaDBPods:
         seconds = self._seconds(self.load_seconds, pod) - self.load_seconds / 2
         return PodRun(seconds, half(first_part=True), after=after_half)
 
-    def _loaded(self, pod: _Pod, file: str, *, first_part: bool) -> int:
-        only = _ONE.search(pod.script)
+    def _loaded(self, pod: JobPod, file: str, *, first_part: bool) -> int:
         try:
-            self._server(pod).load(self._files(pod)[file], only=only[1] if only else "", first_part=first_part)
+            self._server(pod).load(self._files(pod)[file], only=pod.only, first_part=first_part)
             if first_part and self._hits("restore_fails_midway", pod):
                 raise SqlError("ERROR 2013 (HY000): Lost connection to server during query")
         except SqlError as problem:
@@ -331,8 +275,8 @@ class MariaDBPods:
 
     # What a Pod needs
 
-    def _server(self, pod: _Pod) -> FakeDatabase:
-        server = self.databases.get(pod.database)
+    def _server(self, pod: JobPod) -> FakeDatabase:
+        server = self.databases.get(pod.server)
         if server is None:
             raise SqlError(f"ERROR 2005 (HY000): Unknown server host '{pod.host}' (-2)")
         password = self._variable(pod, "mariadb", "MARIADB_OPERATOR_PASSWORD")
@@ -340,7 +284,7 @@ class MariaDBPods:
             raise SqlError("ERROR 1045 (28000): Access denied for user 'root' (using password: YES)")
         return server
 
-    def _bucket(self, pod: _Pod) -> FakeBucket | None:
+    def _bucket(self, pod: JobPod) -> FakeBucket | None:
         """The bucket that a Pod uses, if it uses one. Raises StoreError where it can't."""
         if "--s3" not in pod.options:
             return None
@@ -355,23 +299,18 @@ class MariaDBPods:
         bucket.check(name, access_key, self._variable(pod, "mariadb-operator", "AWS_SECRET_ACCESS_KEY"))
         return bucket
 
-    def _files(self, pod: _Pod) -> dict[str, bytes]:
+    def _files(self, pod: JobPod) -> dict[str, bytes]:
         """What lies in its folder: of its own, or of a volume that others have as well."""
-        volume = next(volume for volume in pod.raw["spec"]["volumes"] if volume["name"] == "backup")
-        claim = (volume.get("persistentVolumeClaim") or {}).get("claimName", "")
-        if "emptyDir" in volume:
+        if "emptyDir" in pod.volume:
             return self._staged.setdefault(pod.uid, {})
-        if claim:
-            found = self._get(_CLAIMS, pod.namespace, claim) or {"metadata": {"uid": ""}}
-            return self.volumes.setdefault(f"{pod.namespace}/{claim}/{found['metadata']['uid']}", {})
-        return self.volumes.setdefault(json.dumps(volume, sort_keys=True), {})
+        found = self._get(_CLAIMS, pod.namespace, pod.claim) if pod.claim else None
+        uid = found["metadata"]["uid"] if found else ""
+        return self.volumes.setdefault(uid or json.dumps(pod.volume, sort_keys=True), {})
 
-    def _waiting(self, pod: _Pod, *, init: bool = True, then: Callable[[], PodRun] | None = None) -> PodRun | None:
+    def _waiting(self, pod: JobPod, *, init: bool = True, then: Callable[[], PodRun] | None = None) -> PodRun | None:
         """What a Pod waits for, and never fails of: Secrets and claims that are not there, or lack a key."""
         reason = "ContainerCreating" if init and not self._mountable(pod) else ""
-        kind = "initContainers" if init else "containers"
-        references = [ref for container in pod.raw["spec"][kind] for ref in _references(container)]
-        if not reason and any(self._secret(pod, ref) is None for ref in references):
+        if not reason and any(self._secret(pod, ref) is None for ref in pod.references(init=init)):
             reason = "CreateContainerConfigError"
         if not reason:
             return None
@@ -381,23 +320,16 @@ class MariaDBPods:
 
         return PodRun(_RETRY, waiting=reason, init=init, after=after)
 
-    def _mountable(self, pod: _Pod) -> bool:
-        for volume in pod.raw["spec"]["volumes"]:
-            secret = (volume.get("secret") or {}).get("secretName")
-            if secret and self._get(_SECRETS, pod.namespace, secret) is None:
-                return False
-            claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-            if claim and volume["name"] == "backup" and self._get(_CLAIMS, pod.namespace, claim) is None:
-                return False
-        return True
+    def _mountable(self, pod: JobPod) -> bool:
+        secrets = (self._get(_SECRETS, pod.namespace, name) for name in pod.mounted_secrets)
+        claimed = not pod.claim or self._get(_CLAIMS, pod.namespace, pod.claim) is not None
+        return claimed and all(secret is not None for secret in secrets)
 
-    def _variable(self, pod: _Pod, container: str, name: str) -> str:
-        spec = pod.raw["spec"]
-        found = next(each for each in (*spec["initContainers"], *spec["containers"]) if each["name"] == container)
-        variable = next((each for each in found.get("env", ()) if each["name"] == name), None)
-        return (self._secret(pod, variable["valueFrom"]["secretKeyRef"]) or "") if variable else ""
+    def _variable(self, pod: JobPod, container: str, name: str) -> str:
+        reference = pod.reference(container, name)
+        return (self._secret(pod, reference) or "") if reference else ""
 
-    def _secret(self, pod: _Pod, reference: Object) -> str | None:
+    def _secret(self, pod: JobPod, reference: Object) -> str | None:
         secret = self._get(_SECRETS, pod.namespace, reference["name"])
         value = ((secret or {}).get("data") or {}).get(reference["key"])
         return None if value is None else base64.b64decode(value).decode()
@@ -409,41 +341,8 @@ class MariaDBPods:
             return None
         return found
 
-    def _say(self, pod: _Pod, container: str, line: str) -> None:
+    def _say(self, pod: JobPod, container: str, line: str) -> None:
         self._cluster.logs[pod.uid, container] = f"{line}\n"
-
-
-def _read(pod: Object) -> _Pod | None:
-    containers = {each["name"]: each for each in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"])}
-    if set(containers) != {"mariadb", "mariadb-operator"}:
-        return None
-    operator = containers["mariadb-operator"]
-    release = Release(operator["image"].rpartition(":")[2])
-    return _Pod(pod, " ".join(containers["mariadb"]["args"]), dict(_options(operator["args"])), release)
-
-
-def _options(args: list[str]) -> Iterator[tuple[str, str]]:
-    """The options of a command with their values, and the words that are none."""
-    for at, word in enumerate(args):
-        following = args[at + 1] if at + 1 < len(args) else "--"
-        if not word.startswith("--"):
-            yield word, ""
-        else:
-            yield word, "" if following.startswith("--") else following
-
-
-def _references(container: Object) -> Iterator[Any]:
-    for variable in container.get("env", ()):
-        if "secretKeyRef" in variable.get("valueFrom", {}):
-            yield variable["valueFrom"]["secretKeyRef"]
-
-
-def _file_name(pod: _Pod, at: datetime) -> str:
-    physical = _PHYSICAL.search(pod.script)
-    if physical:
-        return physical[0]
-    ending = _NAMED.search(pod.script)
-    return f"backup.{written(at)}{ending[1] if ending else '.sql'}"
 
 
 def _within(bucket: FakeBucket, prefix: str) -> list[str]:

@@ -10,18 +10,14 @@ from datetime import datetime
 from typing import Any, Literal
 
 from cozydrivers.api.batch import Job
+from cozydrivers.api.mariadb import Backup, MariaDB, PhysicalBackup, Restore
 from cozydrivers.errors import ApiError
 from cozydrivers.kube import KubeClient
 from cozydrivers.testing._mariadb_admission import admission
 from cozydrivers.testing._mariadb_hand import (
-    Backup,
     CronJob,
     Hand,
     Key,
-    MariaDB,
-    PersistentVolumeClaim,
-    PhysicalBackup,
-    Restore,
     Seen,
     by_cron_job,
     by_job,
@@ -41,16 +37,7 @@ from cozydrivers.testing._mariadb_physical import reconcile_physical
 from cozydrivers.testing._mariadb_server import Servers
 from cozydrivers.testing._store import Object
 
-__all__ = [
-    "Backup",
-    "CronJob",
-    "MariaDB",
-    "MariaDBOperator",
-    "PersistentVolumeClaim",
-    "PhysicalBackup",
-    "Restore",
-    "admission",
-]
+__all__ = ["MariaDBOperator", "Version", "admission"]
 
 Version = Literal["25.10.2", "26.6.0"]
 

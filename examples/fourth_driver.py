@@ -5,6 +5,7 @@ Its engine is a dict: pieces of work by name, and when each ends. An operator or
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -74,6 +75,9 @@ class RedisDriver:
 
     def record(self, backup: Backup) -> base.Record | None:
         return None  # its Backups are not deleted from, and not looked up
+
+    def retention(self, strategy: Mapping[str, Any]) -> timedelta | None:
+        return None  # and none goes because of its age
 
     async def delete(self, run: base.DeleteRun) -> base.Outcome:
         return base.Failed("Refused", "snapshots are deleted in the engine")

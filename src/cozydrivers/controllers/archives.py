@@ -2,7 +2,7 @@
 
 import logging
 import random as randomness
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,6 +35,8 @@ from cozydrivers.runtime.locks import Lock, storage_lock
 
 Audit = Callable[[Mapping[str, Any]], None]
 """Writes a line of the audit log; raises where it can't, and then nothing is deleted."""
+
+Step = Callable[[Backup, Driver, Target], Awaitable[Outcome]]
 
 FIRST_WAIT, LONGEST_WAIT = 10.0, 3600.0
 """Seconds between two looks while something is in the way; see `backoff`."""
@@ -98,7 +100,7 @@ class Archives:
                 self._paused_at[backup.metadata.uid] = self._now()
                 await self._writes.event(backup, "Paused", f"its archives are not deleted now: {why}")
                 return PAUSED_LOOK
-            outcome = await self._drive(backup, driver)
+            outcome = await self._drive(backup, driver, self._delete)
         except (Forbidden, Invalid, Unauthorized) as error:
             outcome = _in_the_way("NotAllowed", str(error))
         return await self._settle(backup, driver, outcome)
@@ -126,11 +128,15 @@ class Archives:
         except InvalidInput as error:
             return replace(found, record_problem=str(error))
 
-    async def _still_goes(self, backup: Backup, driver: Driver) -> bool:
-        """Whether all still speaks for it: the look at the sidecars may have taken a while (I4)."""
+    async def may_go(self, backup: Backup, driver: Driver) -> bool:
+        """Whether all that decides over its archives, read from the server, says that they go now (I4)."""
         if await self._is_terminating(backup.metadata.namespace) or self._pausing(backup, driver):
             return False
         return why_retained(await self._circumstances(backup, driver)) is None
+
+    async def look(self, backup: Backup, driver: Driver) -> Outcome:
+        """What a deletion of its archives would begin with now: an Intent where they would go. Deletes nothing."""
+        return await self._drive(backup, driver, self._see)
 
     def _pausing(self, backup: Backup, driver: Driver) -> str:
         return self._services.paused(backup.metadata.namespace, driver.application, backup.spec.application_ref.name)
@@ -164,14 +170,14 @@ class Archives:
         except NotFound:
             return False
 
-    async def _drive(self, backup: Backup, driver: Driver) -> Outcome:
+    async def _drive(self, backup: Backup, driver: Driver, step: Step) -> Outcome:
         """Under the application's lock; what can't be done now is waited for."""
         try:
             target = await restore_target(Caches(self._kube), self._drivers, backup.metadata.namespace, backup, None)
             async with self._holding(backup, [target_of(target.application)]) as held:
                 if not held:
                     return _in_the_way("TargetLocked", f"a job works on {backup.spec.application_ref.name}")
-                return await self._delete(backup, driver, target)
+                return await step(backup, driver, target)
         except Absence as absence:
             return _in_the_way(absence.reason, str(absence))
         except (Refusal, NotOurs) as refusal:
@@ -179,15 +185,18 @@ class Archives:
         except TimeoutError:
             return _in_the_way("SidecarUnreachable", "the look at all sidecars took too long")
 
+    async def _see(self, backup: Backup, driver: Driver, target: Target) -> Outcome:
+        return await driver.delete(await self._run(backup, target))
+
     async def _delete(self, backup: Backup, driver: Driver, target: Target) -> Outcome:
         """Look; then, under the locks on the storage and after a line in the audit log, look again and delete."""
-        outcome = await driver.delete(await self._run(backup, target))
+        outcome = await self._see(backup, driver, target)
         if not isinstance(outcome, Intent):
             return outcome
         async with self._holding(backup, [storage_lock(name) for name in sorted(outcome.storages)]) as held:
             if not held:
                 return _in_the_way("StorageLocked", "somebody works on the same storage path")
-            if not self._services.leading() or not await self._still_goes(backup, driver):
+            if not self._services.leading() or not await self.may_go(backup, driver):
                 return Running("Deleting", "what decides over the archives has changed meanwhile", 0.2)
             self._announce(backup, outcome)
             run = replace(await self._run(backup, target), checkpoint=outcome.checkpoint, fresh=True)
@@ -282,23 +291,24 @@ class Archives:
                 said[archive] = size
 
     def _line(self, backup: Backup, outcome: str, archive: str, size: int | None, evidence: str) -> None:
-        metadata = backup.metadata
-        self._audit(
-            {
-                "time": self._now(),
-                "actor": f"Backup {metadata.namespace}/{metadata.name}",
-                "action": "delete",
-                "outcome": outcome,
-                "kind": "Backup",
-                "namespace": metadata.namespace,
-                "name": metadata.name,
-                "uid": metadata.uid,
-                "archive": archive,
-                "bytes": size,
-                "rule": f"deletionPolicy Delete of BackupClass {metadata.annotations.get(CLASS, '')}",
-                "evidence": evidence,
-            }
-        )
+        rule = f"deletionPolicy Delete of BackupClass {backup.metadata.annotations.get(CLASS, '')}"
+        told = {"outcome": outcome, "archive": archive, "bytes": size, "rule": rule, "evidence": evidence}
+        self._audit(audit_line(backup, self._now(), told))
+
+
+def audit_line(backup: Backup, now: datetime, told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A line of the audit log on a deletion for a Backup: `told` is what it says beside whose and when."""
+    metadata = backup.metadata
+    return {
+        "time": now,
+        "actor": f"Backup {metadata.namespace}/{metadata.name}",
+        "action": "delete",
+        "kind": "Backup",
+        "namespace": metadata.namespace,
+        "name": metadata.name,
+        "uid": metadata.uid,
+        **told,
+    }
 
 
 _EVER = datetime.min.replace(tzinfo=UTC)

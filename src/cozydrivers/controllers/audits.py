@@ -74,7 +74,7 @@ class Audits:
             if not await self._exists(application, driver):
                 self.failed.difference_update(map(Key.of, backups))
                 return True
-            told = [await self._look_at(group, driver) for group in _by_strategy(backups)]
+            told = [await self._look_at(group, driver) for group in by_strategy(backups)]
         except ApiError as error:
             _log.warning("audit of the Backups of %s %s/%s: %s", *application[1:2], *application[::2], describe(error))
             self.failed.update(map(Key.of, backups))
@@ -146,8 +146,8 @@ def _is_to_be_looked_up(backup: Backup, driver: Driver) -> bool:
         return True
 
 
-def _by_strategy(backups: Iterable[Backup]) -> Iterable[Sequence[Backup]]:
-    """Those together that are reached with the same credentials."""
+def by_strategy(backups: Iterable[Backup]) -> Iterable[Sequence[Backup]]:
+    """Backups, those together that are reached with the same credentials."""
     groups: dict[tuple[str, str], list[Backup]] = {}
     for backup in backups:
         key = backup.spec.strategy_ref.name, backup.metadata.annotations.get(CLASS, "")

@@ -1,4 +1,4 @@
-"""Backups: looked up once a day, and let go when they are deleted, with their archives or without."""
+"""Backups: looked up once a day, deleted when they are too old, and let go then, with their archives or without."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.core import Namespace
+from cozydrivers.controllers.ageing import Ageing
 from cozydrivers.controllers.archives import Archives, Audit, log_audit
 from cozydrivers.controllers.audits import Audits, application_of
 from cozydrivers.controllers.backup_writes import BackupWrites
@@ -61,6 +62,7 @@ class BackupController:
         self._writes = BackupWrites(kube, self._backups, now)
         self._archives = Archives(self.services, drivers, self._writes, audit)
         self._audits = Audits(kube, drivers, self._backups, self._writes, now)
+        self._ageing = Ageing(self.services, drivers, self._backups, self._writes, self._archives, audit)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -95,10 +97,14 @@ class BackupController:
     async def _pass(self, backup: Backup) -> float | None:
         driver = self._driver(backup)
         if backup.metadata.deletion_timestamp is None:
-            return await self._audits.step(backup, driver) if driver else None
+            return await self._look(backup, driver) if driver else None
         if ARCHIVE_FINALIZER in backup.metadata.finalizers:
             return await self._archives.step(backup, driver)
         return await self._let_go_for_the_reference(backup, driver) if driver else None
+
+    async def _look(self, backup: Backup, driver: Driver) -> float | None:
+        waits = [await self._audits.step(backup, driver), await self._ageing.step(backup, driver)]
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _driver(self, backup: Backup) -> Driver | None:
         """The driver for its kinds of application and strategy."""
@@ -126,21 +132,23 @@ class BackupController:
             if old is not None:
                 self._gone(old)
         elif old is None or _told(old) != _told(new):
+            self._ageing.wake(application_of(new))
             self._queue.add(Key.of(new))
 
     def _gone(self, backup: Backup) -> None:
         """Forget it, and wake those that may have waited for it."""
         self._archives.forget(backup.metadata.uid)
         self._audits.failed.discard(Key.of(backup))
+        self._ageing.wake(application_of(backup))
         self._wake(backup.metadata.namespace, lambda other: application_of(other) == application_of(backup))
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
         if new is not None and new.metadata.deletion_timestamp is not None:
-            self._wake(new.metadata.name, lambda backup: True)
+            self._wake(new.metadata.name, lambda backup: backup.metadata.deletion_timestamp is not None)
 
     def _wake(self, namespace: str, which: Callable[[Backup], bool]) -> None:
         for backup in self._backups.list(namespace):
-            if backup.metadata.deletion_timestamp is not None and which(backup):
+            if which(backup):
                 self._queue.add(Key.of(backup))
 
 

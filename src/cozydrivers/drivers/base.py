@@ -10,7 +10,7 @@ sends. A call without `fresh` never sends what its checkpoint says is being sent
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Literal, Protocol, Self, TypeVar
 
@@ -382,11 +382,18 @@ class Driver(Protocol):
     def record(self, backup: Backup) -> Record | None:
         """What a Backup records, None where this driver did not write it. Raises InvalidInput for what is damaged."""
 
+    def retention(self, strategy: Mapping[str, Any]) -> timedelta | None:
+        """How long a strategy, rendered, keeps the Backups of an application: None for ever.
+
+        Raises InvalidInput, and then none goes because of its age.
+        """
+
     async def delete(self, run: DeleteRun) -> Outcome:
         """One step of deleting what a Backup stands for: `Succeeded` when nothing of it is left.
 
         Nothing is deleted but in a call with `fresh`, right after an `Intent` whose checkpoint is
-        `{"archives": {name: bytes}}`, what is about to be deleted. `Failed` means that it stays.
+        `{"archives": {name: bytes}}`, what is about to be deleted. `Failed` means that it stays. A call without `fresh`
+        may be a mere look, also at a Backup that is not being deleted.
         """
 
     async def audit(self, run: AuditRun) -> Mapping[str, Finding]:

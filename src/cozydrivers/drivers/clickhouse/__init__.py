@@ -1,7 +1,8 @@
 """The driver for ClickHouse: one archive per shard, made and restored by the clickhouse-backup sidecars themselves."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Self, TypeVar
+from datetime import timedelta
+from typing import Any, Self, TypeVar
 
 import anyio
 
@@ -103,6 +104,10 @@ class ClickHouseDriver:
     def record(self, backup: Backup) -> Record | None:
         """What a Backup records, None where this driver did not write it. Raises InvalidInput for what is damaged."""
         return record.summary(backup)
+
+    def retention(self, strategy: Mapping[str, Any]) -> timedelta | None:
+        """None: an Altinity strategy says no age, and sets are purged by rules that know chains."""
+        return None
 
     async def delete(self, run: DeleteRun) -> Outcome:
         """One step of deleting the archives of a Backup."""

@@ -65,7 +65,7 @@ def expiry(backups: Sequence[Backup], ages: Mapping[str, timedelta], now: dateti
     left = {each.metadata.uid: ages[each.metadata.uid] - (now - _taken(each)) for each in older}
     over = [each for each in older if left[each.metadata.uid] <= timedelta()]
     wait = min((time for time in left.values() if time > timedelta()), default=None)
-    return Expiry(sorted(over, key=_order), kept, wait, ages)
+    return Expiry(tuple(sorted(over, key=_order)), kept, wait, ages)
 
 
 def _is_good(backup: Backup, now: datetime) -> bool:

@@ -20,6 +20,7 @@ from cozydrivers.drivers.clickhouse.record import Recorded
 from cozydrivers.drivers.clickhouse.restore import Case
 from cozydrivers.drivers.clickhouse.selecting import Asked, is_recorded, reads_as_pattern
 from cozydrivers.drivers.clickhouse.steps import Plan, Step, busy_sidecar
+from cozydrivers.drivers.options import check_time
 from cozydrivers.errors import InvalidInput
 
 _SURVEYED = {Verdict.PLANNED, Verdict.SEND, Verdict.LOST, Verdict.NOT_FOUND}
@@ -191,7 +192,7 @@ def _is_shared(state: State, entries: Sequence[Recorded], sights: Sequence[Sight
 
 async def _begin(eyes: Eyes, run: RestoreRun, entries: Sequence[Recorded], asked: Asked) -> Outcome:
     """Check the source and the target; nothing is touched before that."""
-    _check_time(run, asked)
+    check_time(asked.options.not_after, run.now)
     seen = await checking.see(eyes)
     shares = await checking.check(checking.Look(eyes, run, entries, asked, seen))
     busy = busy_sidecar(Scene(survey=seen))
@@ -208,13 +209,6 @@ async def _begin(eyes: Eyes, run: RestoreRun, entries: Sequence[Recorded], asked
         events=notes,
         storages=storages_of(eyes.places),
     )
-
-
-def _check_time(run: RestoreRun, asked: Asked) -> None:
-    """GitOps may apply a RestoreJob again long after it was meant."""
-    limit = asked.options.not_after
-    if limit is not None and run.now > limit:
-        raise InvalidInput(f"spec.options.notAfter is {limit.isoformat()}, and the restore has not begun by then")
 
 
 def _state(shares: Sequence[checking.Share], seen: Mapping[str, Sight]) -> State:

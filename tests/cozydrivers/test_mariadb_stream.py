@@ -6,9 +6,9 @@ import random
 
 import anyio
 import pytest
-from cozydrivers.drivers.mariadb.dumps import parse
 
 from cozydrivers.clients.objects import StoreError
+from cozydrivers.drivers.mariadb.dumps import parse
 from cozydrivers.drivers.mariadb.stream import CHUNK, Problem, Progress, Proven, Streams
 
 pytestmark = pytest.mark.anyio

@@ -51,17 +51,28 @@ class BackupState(Model):
     evidence: Evidence | None = None
 
 
+class Chosen(Model):
+    """The dump that is restored, as it was found: `label` names it in sentences, `size` is in bytes, 0 for unknown."""
+
+    label: str
+    taken_at: AwareDatetime
+    size: int = Field(default=0, ge=0)
+
+
 class RestoreState(Model):
-    """A restore's: the safety dump first, with `safety` once that is proven, then the restore itself."""
+    """A restore's: the safety dump first, with `safety` once that is proven, then the restore itself.
+
+    `over` says that the restore has succeeded, and only its object is left to be taken away.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     version: Literal[1] = 1
     kind: Literal["mariadb-restore"] = "mariadb-restore"
     task: Task
+    chosen: Chosen
     safety: Evidence | None = None
     over: bool = False
-    """Whether the restore has succeeded, and only its object is left to be taken away."""
 
 
 State = TypeVar("State", BackupState, RestoreState)

@@ -18,7 +18,8 @@ VERIFY = "verify"
 _COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip", "bzip2")
 _VERIFICATIONS: tuple[Verification, ...] = ("list", "stream")
 _LEVELS = ("debug", "info", "warn", "error", "dpanic", "panic", "fatal")
-_DATABASE = re.compile(r"[^\s`'\"/\\;,-][^\s`'\"/\\;,]{0,63}")
+DATABASE = re.compile(r"[^\s`'\"/\\;,-][^\s`'\"/\\;,]{0,63}")
+"""A name that can be given to mariadb-dump and mariadb as it is."""
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _SHORTEST = timedelta(hours=1)
 _LONGEST = timedelta(days=100 * 366)
@@ -68,7 +69,7 @@ def retention_of(strategy: Mapping[str, Any]) -> timedelta | None:
 def _databases(given: Any) -> tuple[str, ...]:
     if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
         raise InvalidInput("spec.template.databases must be a list of names")
-    wrong = next((each for each in given if not _DATABASE.fullmatch(each)), None)
+    wrong = next((each for each in given if not DATABASE.fullmatch(each)), None)
     if wrong is not None:
         raise InvalidInput(f"spec.template.databases: {wrong!r} is no database's name that can be dumped")
     if len(set(given)) != len(given):

@@ -1,0 +1,145 @@
+"""What is restored, whether it may be, and as which Restore of the operator's. Pure.
+
+mariadb-operator finds a dump by time alone, so it is given what leaves it no choice: the folder of the one run that
+made the dump, and the dump's own second. It never gets `backupRef`, by which it would take a failed dump as well.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from cozydrivers.api.backups import Backup
+from cozydrivers.drivers.base import Run
+from cozydrivers.drivers.mariadb import dumps
+from cozydrivers.drivers.mariadb.checkpoint import Chosen, RestoreState
+from cozydrivers.drivers.mariadb.dumps import DumpFile
+from cozydrivers.drivers.mariadb.naming import server_of
+from cozydrivers.drivers.mariadb.options import Options
+from cozydrivers.drivers.mariadb.record import Recorded, written
+from cozydrivers.drivers.mariadb.settings import Settings
+from cozydrivers.drivers.mariadb.storage import Place
+from cozydrivers.errors import InvalidInput
+
+UNSEEN = timedelta(seconds=2)
+"""A dump that nobody has seen is named after a second that is at most so much later than the start of its container."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The dump that is restored, and where it is.
+
+    `unread` says why nobody could look whether it is still there: the end of a sentence, empty where it was seen.
+    """
+
+    place: Place
+    recorded: Recorded
+    unread: str = ""
+
+    @property
+    def second(self) -> datetime:
+        """The `targetRecoveryTime` of its Restore: its own second, as far as that is known."""
+        return self.recorded.taken_at + (timedelta() if self.recorded.file else UNSEEN)
+
+    @property
+    def label(self) -> str:
+        """How sentences name it."""
+        recorded = self.recorded
+        if self.place.s3 is not None:
+            return f"s3://{self.place.s3.bucket}/{recorded.key or recorded.prefix}"
+        return f"PersistentVolumeClaim {recorded.claim}" if recorded.claim else "the strategy's volume"
+
+    @property
+    def chosen(self) -> Chosen:
+        """What a checkpoint keeps of it."""
+        return Chosen(label=self.label, taken_at=self.recorded.taken_at, size=self.recorded.size)
+
+
+# Check
+
+
+def check_backup(backup: Backup, recorded: Recorded, options: Options) -> None:
+    """Refuse what the last look at the store has not found, and a database that the dump is not of."""
+    alarm = next((each for each in backup.status.conditions if (each.type, each.status) == ("Ready", "False")), None)
+    if alarm is not None:
+        raise InvalidInput(f"Backup {backup.metadata.name} is not good any more: {alarm.reason}: {alarm.message}")
+    if options.assume_nearest:
+        raise InvalidInput("spec.options.assumeNearest is only for a Backup that records no dump; this one does")
+    if options.database and recorded.databases and options.database not in recorded.databases:
+        named = ", ".join(recorded.databases)
+        raise InvalidInput(f"spec.options.database is {options.database}, and the dump is of {named}")
+
+
+def located(source: Source, files: Sequence[DumpFile]) -> Source:
+    """The dump among those under its prefix; InvalidInput where a Restore would not take just this one (I1)."""
+    recorded = source.recorded
+    named = {each.name: each for each in files}
+    if not files or (recorded.file and recorded.file not in named):
+        raise InvalidInput(f"the dump {source.label} is not in the store any more")
+    dump = dumps.safe_choice(files, source.second)
+    if recorded.file and dump.name != recorded.file:
+        raise InvalidInput(f"the dump {source.label} has another second than is recorded; {dump.name} would be taken")
+    if recorded.size and dump.size != recorded.size:
+        raise InvalidInput(f"the dump {source.label} has {dump.size} bytes now; {recorded.size} are recorded")
+    if not dump.size:
+        raise InvalidInput(f"the dump {source.label} is empty")
+    return replace(source, recorded=replace(recorded, file=dump.name, size=dump.size, taken_at=dump.taken_at))
+
+
+# What is created
+
+
+def spec(run: Run, source: Source, options: Options, settings: Settings) -> dict[str, Any]:
+    """The spec of the Restore."""
+    optional = {"database": options.database, "logLevel": settings.log_level}
+    return {
+        "mariaDbRef": {"name": server_of(run.application.metadata.name)},
+        **_from(source),
+        "targetRecoveryTime": written(source.second),
+        "restartPolicy": "Never",
+        "backoffLimit": 1,
+        **{key: value for key, value in optional.items() if value},
+    }
+
+
+def _from(source: Source) -> Mapping[str, Any]:
+    if source.place.s3 is not None:
+        return {"s3": source.place.source(source.recorded.prefix)}
+    if source.recorded.claim:
+        return {"volume": {"persistentVolumeClaim": {"claimName": source.recorded.claim}}}
+    return {"volume": dict(source.place.template)}
+
+
+def covering(settings: Settings, recorded: Recorded, options: Options) -> Settings:
+    """How the safety dump is made: as the strategy says, and of all that is about to be replaced."""
+    replaced = (options.database,) if options.database else recorded.databases
+    if replaced and set(replaced) <= set(settings.databases):
+        return settings
+    return replace(settings, databases=())
+
+
+# How far a restore is
+
+Stage = Literal["saving", "saved", "restoring", "restored"]
+
+
+def stage(state: RestoreState, options: Options) -> Stage:
+    """How far a restore is by its checkpoint; InvalidInput for one that can't be of a restore (I12)."""
+    match state.task.purpose:
+        case "safety" if not options.skip_safety_copy and not state.over:
+            return "saved" if state.safety else "saving"
+        case "restore" if options.skip_safety_copy == (state.safety is None):
+            return "restored" if state.over else "restoring"
+        case _:
+            raise InvalidInput("the checkpoint is not one of this restore")
+
+
+def may_have_begun(state: RestoreState) -> bool:
+    """Whether anything may have been replaced: the Restore exists, or existed."""
+    return state.task.purpose == "restore" and bool(state.task.uid)
+
+
+def check_unchanged(state: RestoreState, source: Source) -> None:
+    """Refuse another dump than the one that was checked before the safety dump (I4)."""
+    if state.chosen.label != source.label and not source.unread:
+        raise InvalidInput(f"{source.label} would be restored now, and {state.chosen.label} was found at first")

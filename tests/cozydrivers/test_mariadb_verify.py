@@ -173,7 +173,13 @@ def test_nothing_may_follow_a_plain_dump_but_empty_lines():
     assert read(DUMP + b"\n\n", "none")[0] == ""
     for garbage in (b"\0" * 512, NOISE, b"x", ROWS):
         assert read(DUMP + garbage, "none")[0]
-    assert read(BEGIN + b"x" * 5000 + END[-41:], "none")[0], "the words, but not on a line of their own"
+
+
+def test_the_words_count_on_a_line_of_their_own_only():
+    words = b"-- Dump completed"
+    assert read(BEGIN + words, "none")[0] == ""
+    for after in range(4060, 4100):
+        assert read(BEGIN + b"x" * 5000 + words + b"y" * (after - len(words)), "none")[0]
 
 
 @settings(max_examples=30)

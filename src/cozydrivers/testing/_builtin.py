@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from cozydrivers.testing import _events
-from cozydrivers.testing._jobs import admitted_job, check_job, completed_job
+from cozydrivers.testing._jobs import admitted_job, check_job, completed_cron_job, completed_job
 from cozydrivers.testing._kinds import Kind
 from cozydrivers.testing._pods import admitted_pod, check_pod, completed_pod
 from cozydrivers.testing._schema import is_date_time
@@ -119,6 +119,7 @@ def _check_lease(new: Object, old: Object | None) -> list[FieldError]:
 
 
 _COMPLETE: dict[str, Callable[[Object], Object]] = {
+    "CronJob": completed_cron_job,
     "Job": completed_job,
     "Namespace": _namespace,
     "Pod": completed_pod,

@@ -22,6 +22,12 @@ _DEFAULTS = {
     "suspend": False,
     "podReplacementPolicy": "TerminatingOrFailed",
 }
+_CRON_DEFAULTS = {
+    "concurrencyPolicy": "Allow",
+    "suspend": False,
+    "successfulJobsHistoryLimit": 3,
+    "failedJobsHistoryLimit": 1,
+}
 _UID_LABEL = "batch.kubernetes.io/controller-uid"
 _NOT_NEGATIVE = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
 _COUNTED = ("active", "succeeded", "failed")
@@ -48,6 +54,25 @@ def completed_job(obj: Object) -> Object:
     if status.get("conditions"):
         status = {**status, "conditions": untimed(status["conditions"])}
     return _labelled({**obj, "spec": spec, "status": status})
+
+
+def completed_cron_job(obj: Object) -> Object:
+    """Fill in what the server fills in while it decodes a CronJob."""
+    template = obj["spec"].get("jobTemplate") or {}
+    job = template.get("spec") or {}
+    pod = job.get("template") or {}
+    filled = {
+        "metadata": {"creationTimestamp": None, **(template.get("metadata") or {})},
+        "spec": {
+            **job,
+            "template": {
+                "metadata": {"creationTimestamp": None, **(pod.get("metadata") or {})},
+                "spec": completed_spec(pod.get("spec") or {}),
+            },
+        },
+    }
+    spec = {**_CRON_DEFAULTS, **obj["spec"], "jobTemplate": filled}
+    return {**obj, "spec": spec, "status": obj.get("status") or {}}
 
 
 def _counts(spec: Object) -> Object:

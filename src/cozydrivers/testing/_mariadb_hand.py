@@ -60,11 +60,6 @@ class Hand:
         api = {"apiVersion": kind.resource.api_version, "kind": kind.resource.kind}
         return {(item.metadata.namespace, item.metadata.name): {**item.raw, **api} for item in found}
 
-    async def default(self, kind: type[KubeObject], obj: Object, defaults: Mapping[str, Any]) -> Object:
-        """Write what a spec lacks; gives the object as it is then."""
-        lacking = {key: value for key, value in defaults.items() if key not in obj["spec"]}
-        return await self.change(kind, obj, lacking)
-
     async def change(self, kind: type[KubeObject], obj: Object, fields: Mapping[str, Any]) -> Object:
         """Write fields of a spec, if there are any; gives the object as it is then."""
         if not fields:

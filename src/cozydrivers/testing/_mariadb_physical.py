@@ -1,9 +1,10 @@
 """What mariadb-operator does with a PhysicalBackup whose storage is no volume snapshot; its cron is not followed."""
 
 from datetime import UTC, datetime
+from typing import ClassVar
 
+from cozydrivers.api.base import KubeObject, Resource
 from cozydrivers.api.batch import Job
-from cozydrivers.api.core import Pod
 from cozydrivers.api.mariadb import PhysicalBackup
 from cozydrivers.errors import NotFound
 from cozydrivers.testing._mariadb_hand import Hand, Seen, condition, failed, is_true
@@ -11,6 +12,12 @@ from cozydrivers.testing._mariadb_jobs import duration, owner_of, physical_job, 
 from cozydrivers.testing._store import Object
 
 _SUSPENDED = condition("Complete", False, "JobSuspended", "Suspended")
+
+
+class _Pod(KubeObject):
+    """A server's Pod, kept whole for its node."""
+
+    resource: ClassVar[Resource] = Resource("", "v1", "Pod", "pods", namespaced=True)
 
 
 async def reconcile_physical(hand: Hand, backup: Object, seen: Seen) -> None:
@@ -45,7 +52,7 @@ def _defaults(hand: Hand, backup: Object) -> Object:
         "compression": "none",
         "successfulJobsHistoryLimit": 5,
         "serviceAccountName": backup["metadata"]["name"],
-        **({"failedJobsHistoryLimit": 5} if hand.release.standard_names else {}),
+        **({"failedJobsHistoryLimit": 5, "target": "Replica"} if hand.release.standard_names else {}),
     }
     lacking = {key: value for key, value in defaults.items() if key not in spec}
     return lacking if spec.get("backoffLimit") else {"backoffLimit": 5, **lacking}
@@ -77,7 +84,7 @@ def _is_due(backup: Object, jobs: list[Object]) -> bool:
 async def _start(hand: Hand, backup: Object, mariadb: Object) -> Object:
     name = f"{mariadb['metadata']['name']}-0"
     try:
-        pod = await hand.kube.get(Pod, name, mariadb["metadata"]["namespace"])
+        pod = await hand.kube.get(_Pod, name, mariadb["metadata"]["namespace"])
         node = str(pod.raw["spec"].get("nodeName", ""))
     except NotFound:
         node = "node1"

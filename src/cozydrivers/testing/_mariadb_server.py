@@ -1,7 +1,5 @@
 """What mariadb-operator does with a MariaDB: its defaults, its conditions, and how it starts from a dump."""
 
-from typing import Any
-
 from cozydrivers.api.mariadb import MariaDB, Restore
 from cozydrivers.errors import AlreadyExists, NotFound
 from cozydrivers.testing._mariadb_hand import Hand, Key, Seen, condition, condition_of, is_true
@@ -40,7 +38,7 @@ class Servers:
     async def reconcile(self, mariadb: Object, seen: Seen) -> None:
         """Do for one MariaDB what the operator does."""
         key = (mariadb["metadata"]["namespace"], mariadb["metadata"]["name"])
-        mariadb = await self._hand.default(MariaDB, mariadb, _defaults(mariadb))
+        mariadb = await self._hand.change(MariaDB, mariadb, _defaults(mariadb))
         if mariadb["spec"].get("suspend"):
             if is_true(mariadb, "Ready"):
                 self._ready.add(key)
@@ -86,7 +84,9 @@ def _primary(mariadb: Object) -> Object:
 
 def _bootstrap_restore(mariadb: Object, name: str) -> Object:
     source = mariadb["spec"]["bootstrapFrom"]
-    kept = {key: source[key] for key in ("s3", "volume", "targetRecoveryTime", "stagingStorage") if key in source}
+    kept = {key: source[key] for key in ("volume", "targetRecoveryTime", "stagingStorage") if key in source}
+    if "s3" in source:
+        kept["s3"] = {"region": "", **source["s3"]}
     if "backupRef" in source:
         kept["backupRef"] = {"name": source["backupRef"]["name"]}
     own = mariadb["metadata"]["name"]
@@ -94,19 +94,23 @@ def _bootstrap_restore(mariadb: Object, name: str) -> Object:
     return {"metadata": {"name": name, "ownerReferences": [owner_of(mariadb)]}, "spec": spec}
 
 
-def _defaults(mariadb: Object) -> dict[str, Any]:
-    """What the operator writes into a MariaDB's spec where it lacks it."""
-    name, size = mariadb["metadata"]["name"], (mariadb["spec"].get("storage") or {}).get("size")
-    defaults: dict[str, Any] = {
+def _defaults(mariadb: Object) -> Object:
+    """What a MariaDB's spec lacks, as the operator writes it."""
+    name, spec = mariadb["metadata"]["name"], mariadb["spec"]
+    defaults: Object = {
         "image": IMAGE,
         "rootEmptyPassword": False,
         "rootPasswordSecretKeyRef": {"name": f"{name}-root", "key": "password", "generate": True},
         "serviceAccountName": name,
         "tls": {"enabled": False},
+        "updateStrategy": {"autoUpdateDataPlane": False, "type": "ReplicasFirstPrimaryLast"},
     }
-    storage = mariadb["spec"].get("storage") or {}
-    template = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
-    flags = {"ephemeral": False, "resizeInUseVolumes": True, "waitForVolumeResize": True}
-    if size and "volumeClaimTemplate" not in storage:
-        defaults["storage"] = {**flags, "volumeClaimTemplate": template, **storage}
-    return defaults
+    lacking = {key: value for key, value in defaults.items() if key not in spec}
+    storage, source = spec.get("storage") or {}, spec.get("bootstrapFrom")
+    if "size" in storage and "volumeClaimTemplate" not in storage:
+        template = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage["size"]}}}
+        flags = {"ephemeral": False, "resizeInUseVolumes": True, "waitForVolumeResize": True}
+        lacking["storage"] = {**flags, "volumeClaimTemplate": template, **storage}
+    if source is not None and "backupContentType" not in source:
+        lacking["bootstrapFrom"] = {"backupContentType": "Logical"}
+    return lacking

@@ -18,6 +18,7 @@ from cozydrivers.testing._mariadb_hand import (
     CronJob,
     Hand,
     Key,
+    PersistentVolumeClaim,
     Seen,
     by_cron_job,
     by_job,
@@ -37,7 +38,7 @@ from cozydrivers.testing._mariadb_physical import reconcile_physical
 from cozydrivers.testing._mariadb_server import Servers
 from cozydrivers.testing._store import Object
 
-__all__ = ["MariaDBOperator", "Version", "admission"]
+__all__ = ["CronJob", "MariaDBOperator", "PersistentVolumeClaim", "Version", "admission"]
 
 Version = Literal["25.10.2", "26.6.0"]
 

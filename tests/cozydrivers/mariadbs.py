@@ -37,6 +37,8 @@ class Scene:
         self.kube = self.cluster.kube()
         self.bucket = FakeBucket("bk", endpoint="minio:9000")
         self.pods = MariaDBPods(self.cluster, self.bucket)
+        self.pods.dump_seconds = self.pods.push_seconds = self.pods.pull_seconds = 1.0
+        self.pods.load_seconds = 2.0
         self.server = self.pods.database(SPACE, "mdb")
         self.server.add("shop", "orders", (1, "a"), (2, "it's b"))
         self.operator = MariaDBOperator(self.kube, version=version, now=self.cluster.now)
@@ -67,7 +69,7 @@ class Scene:
         body = {"metadata": {"name": name}, "spec": {"mariaDbRef": {"name": "mdb"}, **source, **spec}}
         return await self.kube.create(Restore, body, SPACE)
 
-    async def run(self, seconds: float = 30.0) -> None:
+    async def run(self, seconds: float = 9.0) -> None:
         """Let operator, Jobs and garbage collector take a step each second."""
         for _ in range(int(seconds)):
             await self.operator.step()

@@ -89,7 +89,7 @@ async def test_a_restore_does_not_wait_for_its_mariadb():
 async def test_a_failed_job_makes_it_complete(scene):
     scene.pods.fail("dump_fails", times=99)
     await scene.backup(restartPolicy="Never", backoffLimit=1)
-    await scene.run(60)
+    await scene.run(25)
     assert await scene.told(Backup, "b1") == FAILED
     assert scene.bucket.keys == []
 
@@ -234,7 +234,7 @@ async def test_a_restore_ahead_of_its_backup_is_written_without_end():
     await scene.backup()
     await scene.run(2)
     assert "Backup not complete" in (await scene.told(Restore, "r1"))[2]
-    await scene.run()
+    await scene.run(18)
     assert await scene.told(Restore, "r1") == SUCCEEDED
 
 
@@ -242,7 +242,7 @@ async def test_a_restore_of_a_failed_backup_is_accepted(scene):
     scene.pods.fail("push_fails", times=99, job="b1")
     scene.bucket.put("t1/mdb/backup.2026-11-22T00:00:00Z.sql", b"", scene.cluster.now())
     await scene.backup(restartPolicy="Never", backoffLimit=1)
-    await scene.run(60)
+    await scene.run(25)
     await scene.restore()
     await scene.run()
     assert await scene.told(Backup, "b1") == FAILED
@@ -345,7 +345,7 @@ async def test_what_is_set_once_and_for_all():
     for kind, name, change in changes:
         with pytest.raises(Invalid, match=f"'spec.{next(iter(change))}' field is inmutable"):
             await scene.kube.merge_patch(kind, name, {"spec": change}, SPACE)
-    await scene.run()
+    await scene.run(18)
     assert await scene.told(Restore, "r1") == SUCCEEDED, "the operator's own writes pass"
 
 

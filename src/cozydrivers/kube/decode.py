@@ -78,13 +78,19 @@ def read_object(kind: type[T], body: bytes) -> T:
 
 def read_page(kind: type[T], body: bytes) -> Page[T]:
     """Decode a page."""
-    page: Page[T] | None = _quick(kind, Page[kind], body)  # type: ignore[valid-type]
+    page: Page[T] | None = _quick(kind, _page_of(kind), body)
     if page:
         return page
     raw = decode_json(body)
     metadata = {key: value for key, value in (raw.get("metadata") or {}).items() if value is not None}
     items = [decode_object(kind, item) for item in raw.get("items") or ()]
     return Page(metadata=ListMetadata.model_validate(metadata), items=items)
+
+
+@cache
+def _page_of(kind: type[T]) -> Any:
+    """Pages of a kind; pydantic itself would make the class anew for each list."""
+    return Page[kind]  # type: ignore[valid-type]
 
 
 def read_event(kind: type[T], line: bytes) -> WatchEvent[T]:

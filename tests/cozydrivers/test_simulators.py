@@ -113,6 +113,59 @@ async def test_a_job_that_has_ended_changes_no_more():
     assert (await kube.get(Job, "dump", SPACE)).metadata.resource_version == version
 
 
+async def test_init_containers_run_before_the_containers_and_tell_their_times():
+    cluster = await _cluster()
+    kube, ran = cluster.kube(), PodRun(seconds=2)
+    runner = JobRunner(cluster, lambda pod: PodRun(seconds=3, init=True, after=lambda code: None if code else ran))
+    pod = {"containers": [{"name": "c", "image": "alpine:3"}], "initContainers": [{"name": "i", "image": "alpine:3"}]}
+    await _job(kube, template={"spec": {"restartPolicy": "Never", **pod}})
+    await _run(runner, 2)
+    status = (await _pods(kube))[0].raw["status"]
+    began = status["initContainerStatuses"][0]["state"]["running"]["startedAt"]
+    assert (status["phase"], status["containerStatuses"][0]["state"]) == (
+        "Pending",
+        {"waiting": {"reason": "PodInitializing"}},
+    )
+    await _run(runner, 7)
+    status = (await _pods(kube))[0].raw["status"]
+    (init,) = status["initContainerStatuses"]
+    assert status["phase"] == "Succeeded"
+    assert init["state"]["terminated"]["startedAt"] == began
+    assert init["state"]["terminated"]["finishedAt"] > began
+    assert (
+        status["containerStatuses"][0]["state"]["terminated"]["startedAt"] == init["state"]["terminated"]["finishedAt"]
+    )
+
+
+async def test_a_container_that_is_started_again_counts_as_a_retry_of_its_job():
+    cluster = await _cluster()
+    kube = cluster.kube()
+    again = PodRun(exit_code=1, after=lambda code: again)
+    runner = JobRunner(cluster, lambda pod: again)
+    await _job(kube, backoffLimit=2)
+    await _run(runner, 9)
+    assert ("Failed", "BackoffLimitExceeded") in await _conditions(kube)
+    assert len(await _pods(kube)) <= 1
+
+
+async def test_a_job_that_is_suspended_stops_its_pods_and_goes_on_when_it_is_resumed():
+    cluster = await _cluster()
+    kube, runner = cluster.kube(), JobRunner(cluster, lambda pod: PodRun(seconds=20))
+    await _job(kube)
+    await _run(runner, 2)
+    await kube.merge_patch(Job, "dump", {"spec": {"suspend": True}}, SPACE)
+    await _run(runner, 5)
+    assert await _pods(kube) == []
+    assert await _conditions(kube) == [("Suspended", "JobSuspended")]
+    version = (await kube.get(Job, "dump", SPACE)).metadata.resource_version
+    await _run(runner, 5)
+    assert (await kube.get(Job, "dump", SPACE)).metadata.resource_version == version
+    await kube.merge_patch(Job, "dump", {"spec": {"suspend": False}}, SPACE)
+    await _run(runner, 30)
+    assert ("Complete", "CompletionsReached") in await _conditions(kube)
+    assert ("Suspended", "JobSuspended") not in await _conditions(kube)
+
+
 async def test_a_pod_fails_with_the_code_of_its_container_and_its_log_can_be_read():
     cluster = await _cluster()
     log = "".join(f"line {number}\n" for number in range(100)) + "no such table\n"

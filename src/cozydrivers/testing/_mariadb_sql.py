@@ -145,7 +145,7 @@ def _unescaped(text: str) -> str:
 
 def _statements(text: str) -> Iterator[str]:
     """The statements of a dump without its comments; what is left at the end is one too."""
-    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(("--", "/*M!")))
+    text = "\n".join(line for line in text.split("\n") if not line.startswith(("--", "/*M!")))
     at = 0
     for found in _STATEMENTS.finditer(text):
         if found.start() != at:

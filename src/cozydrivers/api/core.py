@@ -126,6 +126,12 @@ class Waiting(Model):
     message: str = ""
 
 
+class Started(Model):
+    """A container that runs."""
+
+    started_at: datetime | None = None
+
+
 class Terminated(Model):
     """How a container ended; `reason` such as Error or OOMKilled."""
 
@@ -139,6 +145,7 @@ class ContainerState(Model):
     """State of a container."""
 
     waiting: Waiting | None = None
+    running: Started | None = None
     terminated: Terminated | None = None
 
 

@@ -157,8 +157,10 @@ _MOST = 300
 
 
 def pod_trouble(pod: Pod) -> str:
-    """Why a Pod does not run yet, in Kubernetes' words; empty when it does."""
+    """Why a Pod does not run yet, in Kubernetes' words; empty when it does, if only an init container of it."""
     if pod.status.phase not in ("", "Pending"):
+        return ""
+    if any(status.state.running is not None for status in pod.status.init_container_statuses):
         return ""
     for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
         waiting = status.state.waiting

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
 from cozydrivers.api.base import Condition, Model
 from cozydrivers.drivers.base import Run
+from cozydrivers.drivers.mariadb.settings import Compression
 from cozydrivers.drivers.mariadb.work import Task
 from cozydrivers.errors import InvalidInput, NewerVersion
 
@@ -23,6 +24,7 @@ class Evidence(Model):
 
     DumpComplete: read to its last line. DumpListed: there, not empty, and begins as a dump. The other two: nobody could
     look, and `taken_at` is when its Pod began. In a bucket it is `file`; else on `claim`, if that is the run's own.
+    `compression` and `databases` are those that were asked for.
     """
 
     reason: EvidenceReason
@@ -32,6 +34,8 @@ class Evidence(Model):
     size: int = Field(default=0, ge=0)
     claim: str = ""
     claim_uid: str = ""
+    compression: Compression = "none"
+    databases: tuple[str, ...] = ()
 
     @property
     def condition(self) -> Condition:

@@ -15,7 +15,7 @@ Verification = Literal["list", "stream"]
 
 VERIFY = "verify"
 """Parameter of the class: `list` looks at a dump's size and beginning, `stream` reads it to its last line."""
-_COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip", "bzip2")
+COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip", "bzip2")
 _VERIFICATIONS: tuple[Verification, ...] = ("list", "stream")
 _LEVELS = ("debug", "info", "warn", "error", "dpanic", "panic", "fatal")
 DATABASE = re.compile(r"[^\s`'\"/\\;,-][^\s`'\"/\\;,]{0,63}")
@@ -40,7 +40,7 @@ def settings_of(strategy: Mapping[str, Any], parameters: Mapping[str, str]) -> S
     """Read the rendered strategy's spec and the class's parameters; InvalidInput names the field."""
     template = strategy.get("template") or {}
     return Settings(
-        compression=_one_of(_COMPRESSIONS, template.get("compression") or "none", "spec.template.compression"),
+        compression=_one_of(COMPRESSIONS, template.get("compression") or "none", "spec.template.compression"),
         databases=_databases(template.get("databases") or ()),
         log_level=_one_of(("", *_LEVELS), template.get("logLevel") or "", "spec.template.logLevel"),
         retention=retention_of(strategy),

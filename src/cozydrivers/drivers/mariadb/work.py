@@ -181,6 +181,11 @@ def said(sight: Sight) -> str:
     return "; ".join(filter(None, [f"{kind} {sight.name}: {words}", trouble]))
 
 
+def is_held_up(sight: Sight) -> bool:
+    """Whether something is missing that it needs: the operator, its server, or what its Pod can't start without."""
+    return sight.state.phase in ("Waiting", "Unknown") or any(pod_trouble(pod) for pod in sight.pods)
+
+
 def waited(sight: Sight, now: datetime) -> float:
     """Seconds since the object was created."""
     since = sight.thing.metadata.creation_timestamp if sight.thing else None
@@ -225,10 +230,9 @@ async def remove(run: Run, purpose: Purpose) -> str:
         sight = await _uncached(run, kind_of(task), sight.name)
         if sight.thing is not None:
             return f"waiting until {sight.thing.resource.kind} {sight.name} of k8s.mariadb.com is gone"
-    if job is None:
-        return ""
-    left = [pod.metadata.name for pod in await pods_of(run, job) if pod.status.phase not in ("Succeeded", "Failed")]
-    return f"waiting for the end of Pod {', '.join(left)}" if left else ""
+    pods = (await run.kube.list(Pod, run.namespace, label_selector=f"{RUN}={run.uid}")).items
+    left = [pod.metadata.name for pod in pods if pod.status.phase not in ("Succeeded", "Failed")]
+    return f"waiting for the end of Pod {', '.join(sorted(left))}" if left else ""
 
 
 def _is_runs(sight: Sight, run: Run) -> bool:

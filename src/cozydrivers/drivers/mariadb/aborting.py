@@ -1,0 +1,158 @@
+"""A run given up: its operator's objects are taken away, and so is the dump that came to no Backup."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from cozydrivers.api.core import PersistentVolumeClaim
+from cozydrivers.api.mariadb import Restore
+from cozydrivers.clients.objects import ObjectStore
+from cozydrivers.drivers.base import Note, Outcome, Patience, RestoreRun, Run, Running, Succeeded
+from cozydrivers.drivers.mariadb import checkpoint
+from cozydrivers.drivers.mariadb.checkpoint import BackupState, Evidence, RestoreState
+from cozydrivers.drivers.mariadb.dumps import dumps_under
+from cozydrivers.drivers.mariadb.evidence import remove_dumps
+from cozydrivers.drivers.mariadb.naming import Name, Purpose
+from cozydrivers.drivers.mariadb.storage import Place, place_of
+from cozydrivers.drivers.mariadb.store import Access, Unread, asked
+from cozydrivers.drivers.mariadb.work import remove
+from cozydrivers.drivers.owned import is_own
+from cozydrivers.errors import InvalidInput, NotFound
+
+_NOTHING = Succeeded("nothing of the run is left")
+
+
+async def step(run: Run, access: Access) -> Outcome:
+    """One step of giving a run up: Succeeded when nothing of it is left that should not stay.
+
+    Raises NewerVersion for what a newer version of this program has begun.
+    """
+    access.streams.forget(run.uid)
+    return await (_restore(run) if isinstance(run, RestoreRun) else _backup(run, access))
+
+
+async def _removed(run: Run, *purposes: Purpose) -> Running | None:
+    for purpose in purposes:
+        left = await remove(run, purpose)
+        if left:
+            return _pending(left)
+    return None
+
+
+def _pending(message: str, pause: float = 1.0) -> Running:
+    return Running("CleanupPending", message, pause, patience=Patience.ABSENT)
+
+
+# A backup
+
+
+async def _backup(run: Run, access: Access) -> Outcome:
+    """Its Pods have ended before its dump is looked for: nothing arrives after that."""
+    with suppress(InvalidInput):
+        checkpoint.read(BackupState, run)
+    removing = await _removed(run, "dump")
+    if removing is not None:
+        return removing
+    try:
+        place = place_of(run.strategy)
+    except InvalidInput as error:
+        return _left(f"its folder {Name.of(run, 'dump')}/", f"the strategy does not tell where it is: {error}")
+    if place.kind == "persistentVolumeClaim":
+        return await _without_claim(run)
+    if place.s3 is None or place.closed:
+        return _left(_where(run, place), place.closed)
+    return await _without_dump(run, access, place)
+
+
+def _left(where: str, why: str) -> Succeeded:
+    said = f"a dump may be left in {where}: {why}"
+    return Succeeded(said, events=[Note("DumpNotDeleted", said, warning=True)])
+
+
+def _where(run: Run, place: Place) -> str:
+    name = str(Name.of(run, "dump"))
+    return f"s3://{place.s3.bucket}/{place.folder(name)}" if place.s3 else "the strategy's volume"
+
+
+async def _without_dump(run: Run, access: Access, place: Place) -> Outcome:
+    """Delete the dumps of the run's folder, and look once more: only an empty list is an end."""
+    folder = place.folder(str(Name.of(run, "dump")))
+
+    async def work(store: ObjectStore) -> int:
+        dumps = dumps_under(folder, await store.list(folder))
+        await remove_dumps(run, store, dumps)
+        return len(dumps)
+
+    deleted = await asked(run, access, place, work)
+    if isinstance(deleted, Unread):
+        return _pending(f"a dump may be left in {_where(run, place)}: {deleted.why}", 10.0)
+    return _pending(f"deleting {deleted} dumps under {folder}") if deleted else _NOTHING
+
+
+async def _without_claim(run: Run) -> Outcome:
+    """The claim has the object's name, which is this run's alone."""
+    name = str(Name.of(run, "dump"))
+    try:
+        claim = await run.kube.get(PersistentVolumeClaim, name, run.namespace)
+        if claim.metadata.deletion_timestamp is None:
+            run.audit("about to", name, 0)
+            await run.kube.delete(PersistentVolumeClaim, name, run.namespace, uid=claim.metadata.uid)
+            run.audit("done", name, 0)
+    except NotFound:
+        return _NOTHING
+    return _pending(f"waiting until PersistentVolumeClaim {name} is gone")
+
+
+# A restore
+
+
+async def _restore(run: RestoreRun) -> Outcome:
+    """The safety dump stays: it may be the last copy of what was replaced."""
+    state = _state(run)
+    if state is not None and not state.task.uid and state.task.purpose == "restore":
+        uid = await _uid(run)
+        if uid:  # kept before it is removed: that it existed is all that tells of what was replaced
+            task = state.task.model_copy(update={"uid": uid})
+            saved = checkpoint.save(state.model_copy(update={"task": task}))
+            return Running("CleanupPending", "the Restore is about to be removed", 0.1, saved, Patience.ABSENT)
+    removing = await _removed(run, "restore", "safety")
+    if removing is not None:
+        return removing
+    return Succeeded(_NOTHING.message, events=_halfway(run, state))
+
+
+def _state(run: Run) -> RestoreState | None:
+    try:
+        return checkpoint.read(RestoreState, run)
+    except InvalidInput:
+        return None
+
+
+async def _uid(run: Run) -> str:
+    try:
+        found = await run.kube.get(Restore, str(Name.of(run, "restore")), run.namespace)
+    except NotFound:
+        return ""
+    return found.metadata.uid if is_own(found, run.uid) else ""
+
+
+def _halfway(run: Run, state: RestoreState | None) -> Sequence[Note]:
+    if state is None:
+        said = "the run's checkpoint is damaged, so nobody knows whether anything was replaced"
+        return [Note("HalfRestored", said, warning=True)] if run.checkpoint is not None else []
+    if state.over or state.task.purpose != "restore" or not state.task.uid:
+        return []
+    return [half_restored(run, state.safety)]
+
+
+def half_restored(run: Run, safety: Evidence | None) -> Note:
+    """What a restore leaves that has begun and not succeeded, and the way back."""
+    application = run.application.metadata.name
+    said = f"MariaDB {application} may hold a part of what was to be restored, and a part of what was there before"
+    name = Name.of(run, "safety")
+    back = (
+        f"what was there before is in the safety dump {safety.file or safety.claim or name} of {name}: "
+        "`cozydrivers import` makes a Backup of it, which a RestoreJob restores"
+        if safety
+        else "no safety dump was made; restore a Backup"
+    )
+    return Note("HalfRestored", f"{said}; {back}", warning=True)

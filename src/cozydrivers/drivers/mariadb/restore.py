@@ -4,7 +4,7 @@ mariadb-operator finds a dump by time alone, so it is given what leaves it no ch
 made the dump, and the dump's own second. It never gets `backupRef`, by which it would take a failed dump as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -21,8 +21,11 @@ from cozydrivers.drivers.mariadb.settings import Settings
 from cozydrivers.drivers.mariadb.storage import Place
 from cozydrivers.errors import InvalidInput
 
-UNSEEN = timedelta(seconds=2)
-"""A dump that nobody has seen is named after a second that is at most so much later than the start of its container."""
+UNSEEN = timedelta(seconds=5)
+"""A dump that nobody has seen is named after a second that is at most so much later than the start of its container.
+
+A Pod after one that has failed comes 10 s later.
+"""
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,12 @@ def _from(source: Source) -> Mapping[str, Any]:
     return {"volume": dict(source.place.template)}
 
 
-def covering(settings: Settings, recorded: Recorded, options: Options) -> Settings:
-    """How the safety dump is made: as the strategy says, and of all that is about to be replaced."""
-    replaced = (options.database,) if options.database else recorded.databases
+def covering(settings: Settings, databases: Collection[str], options: Options) -> Settings:
+    """How the safety dump is made: as the strategy says, and of all that is about to be replaced.
+
+    `databases` are those that the restored dump is of, none where it is of all.
+    """
+    replaced = (options.database,) if options.database else databases
     if replaced and set(replaced) <= set(settings.databases):
         return settings
     return replace(settings, databases=())
@@ -124,11 +130,14 @@ Stage = Literal["saving", "saved", "restoring", "restored"]
 
 
 def stage(state: RestoreState, options: Options) -> Stage:
-    """How far a restore is by its checkpoint; InvalidInput for one that can't be of a restore (I12)."""
+    """How far a restore is by its checkpoint; InvalidInput for one that can't be of this restore (I12).
+
+    Once it may have replaced something, it is followed to its end, whatever has become of the options.
+    """
     match state.task.purpose:
         case "safety" if not options.skip_safety_copy and not state.over:
             return "saved" if state.safety else "saving"
-        case "restore" if options.skip_safety_copy == (state.safety is None):
+        case "restore" if may_have_begun(state) or options.skip_safety_copy == (state.safety is None):
             return "restored" if state.over else "restoring"
         case _:
             raise InvalidInput("the checkpoint is not one of this restore")

@@ -1,0 +1,135 @@
+"""What a restore says: what it replaces and what it does not, how to go back, and what was assumed. Pure.
+
+A restore feeds a dump to the server: what the dump holds is dropped and made anew, and nothing else is touched. Seen on
+MariaDB 10.11: the dump of all databases holds the system's tables too, but for the one of the accounts.
+"""
+
+from cozydrivers.api.base import Condition
+from cozydrivers.drivers.base import Note, Run
+from cozydrivers.drivers.mariadb.checkpoint import Evidence, RestoreState
+from cozydrivers.drivers.mariadb.naming import Name, server_of
+from cozydrivers.drivers.mariadb.options import Options
+from cozydrivers.drivers.mariadb.record import written
+from cozydrivers.drivers.mariadb.restore import Source, may_have_begun
+from cozydrivers.drivers.mariadb.storage import Place
+
+_RESTORED = "TablesRestored"
+SKIPPED = Condition(
+    type="SafetyCopy",
+    status="False",
+    reason="Skipped",
+    message="spec.options.skipSafetyCopy: what is replaced can't be brought back",
+)
+
+
+def target_checked(run: Run, source: Source, options: Options) -> Condition:
+    """The check of dump and target: what the dump holds is the job's to replace until it ends."""
+    seen = f"is there with {source.recorded.size} bytes" if not source.unread else _assumed(source)
+    what = f"MariaDB {server_of(run.application.metadata.name)} is Ready; the dump {source.label} {seen}"
+    return Condition(
+        type="TargetChecked",
+        status="True",
+        reason="DumpAssumed" if source.unread else "DumpFound",
+        message=f"{what}; replaced are {_replaced(source, options)}",
+    )
+
+
+def _assumed(source: Source) -> str:
+    return f"is assumed to be there, because nobody could look from here: {source.unread}"
+
+
+def _replaced(source: Source, options: Options) -> str:
+    if options.database:
+        return f"the tables of database {options.database} that are in it"
+    if source.recorded.databases:
+        return f"the tables of databases {', '.join(source.recorded.databases)} that are in it"
+    return "the tables of all databases that are in it"
+
+
+def assumed(source: Source) -> list[Note]:
+    """The event where nobody could look at the dump."""
+    return [Note("DumpAssumed", f"the dump {source.label} {_assumed(source)}", warning=True)] if source.unread else []
+
+
+def restoring(run: Run, source: Source, options: Options) -> Note:
+    """The event before anything is replaced: what a logical restore does, and what it does not."""
+    everything = not (options.database or source.recorded.databases)
+    privileges = (
+        "accounts, passwords and global privileges stay, while grants on single databases become those of the dump"
+        if everything
+        else "accounts and grants stay"
+    )
+    return Note(
+        "Restoring",
+        f"reading {source.label} of {written(source.second)} into MariaDB {server_of(run.application.metadata.name)}: "
+        f"{_replaced(source, options)}, each dropped and made anew; tables and databases created since stay, and so "
+        f"do rows elsewhere; {privileges}",
+    )
+
+
+def plan_message(run: Run, source: Source, options: Options) -> str:
+    """What a dry run has found."""
+    what = f"{_dump(source.label, source.recorded.size)} of {written(source.second)}"
+    into = f"into MariaDB {server_of(run.application.metadata.name)}"
+    first = "without a safety dump" if options.skip_safety_copy else "after a safety dump"
+    return f"a dry run, nothing was done: {what} would be restored {into} {first}"
+
+
+def success_message(run: Run, state: RestoreState) -> str:
+    """What was restored."""
+    what = f"{_dump(state.chosen.label, state.chosen.size)} of {written(state.chosen.taken_at)}"
+    return f"{what} restored into MariaDB {server_of(run.application.metadata.name)}"
+
+
+def _dump(label: str, size: int) -> str:
+    return f"{label} ({size} bytes)" if size else label
+
+
+def restored(message: str) -> Condition:
+    """What came back."""
+    return Condition(type=_RESTORED, status="True", reason="Restored", message=message)
+
+
+# How to go back
+
+
+def safety_label(run: Run, place: Place, evidence: Evidence) -> str:
+    """How sentences name the safety dump."""
+    name = str(Name.of(run, "safety"))
+    if place.s3 is not None:
+        return f"s3://{place.s3.bucket}/{place.folder(name)}{evidence.file}"
+    return f"PersistentVolumeClaim {evidence.claim}" if evidence.claim else f"the strategy's volume, by Backup {name}"
+
+
+def safety_copy(run: Run, place: Place, evidence: Evidence | None) -> Condition:
+    """Which dump is kept of what is replaced, and how to go back."""
+    if evidence is None:
+        return SKIPPED
+    unproven = "" if evidence.condition.status == "True" else f"; {evidence.message}"
+    message = way_back(safety_label(run, place, evidence), evidence) + unproven
+    return Condition(type="SafetyCopy", status="True", reason="Kept", message=message)
+
+
+def way_back(label: str, evidence: Evidence) -> str:
+    """How to undo a restore."""
+    how = (
+        "`cozydrivers import` makes a Backup of it, and a RestoreJob of that one brings it back"
+        if evidence.file
+        else "a Restore of k8s.mariadb.com from there brings it back"
+    )
+    return f"{label} of {written(evidence.taken_at)} holds what was there before: {how}"
+
+
+def half_restored(run: Run, state: RestoreState, back: str) -> str:
+    """What a restore that has not come to its end may have done, and how to go back; empty where it has not begun."""
+    if not may_have_begun(state) or state.over:
+        return ""
+    return (
+        f"MariaDB {server_of(run.application.metadata.name)} may be half restored from {state.chosen.label}: "
+        f"{back or 'there is no safety dump; restore once more, or another Backup'}"
+    )
+
+
+def half(message: str) -> list[Condition]:
+    """The same as a condition."""
+    return [Condition(type=_RESTORED, status="False", reason="HalfRestored", message=message)] if message else []

@@ -168,5 +168,3 @@ async def staged(version: Version = "25.10.2") -> MariaDBStage:
 def metadata_of(backup: Backup) -> Mapping[str, str]:
     """The record without its prefix."""
     return {key.removeprefix("k8s.mariadb.com/"): value for key, value in backup.spec.driver_metadata.items()}
-
-

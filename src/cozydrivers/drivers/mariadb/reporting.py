@@ -30,7 +30,7 @@ def target_checked(run: Run, source: Source, options: Options) -> Condition:
         type="TargetChecked",
         status="True",
         reason="DumpAssumed" if source.unread else "DumpFound",
-        message=f"{what}; replaced are {_replaced(source, options)}",
+        message=f"{what}; {_replaced(source, options)} are replaced",
     )
 
 
@@ -39,11 +39,8 @@ def _assumed(source: Source) -> str:
 
 
 def _replaced(source: Source, options: Options) -> str:
-    if options.database:
-        return f"the tables of database {options.database} that are in it"
-    if source.recorded.databases:
-        return f"the tables of databases {', '.join(source.recorded.databases)} that are in it"
-    return "the tables of all databases that are in it"
+    databases = (options.database,) if options.database else source.recorded.databases
+    return f"the tables that it holds of {', '.join(databases) if databases else 'all databases'}"
 
 
 def assumed(source: Source) -> list[Note]:
@@ -55,15 +52,14 @@ def restoring(run: Run, source: Source, options: Options) -> Note:
     """The event before anything is replaced: what a logical restore does, and what it does not."""
     everything = not (options.database or source.recorded.databases)
     privileges = (
-        "accounts, passwords and global privileges stay, while grants on single databases become those of the dump"
+        "so do accounts and what they may do everywhere, while their grants on single databases become the dump's"
         if everything
-        else "accounts and grants stay"
+        else "so do accounts and grants"
     )
     return Note(
         "Restoring",
-        f"reading {source.label} of {written(source.second)} into MariaDB {server_of(run.application.metadata.name)}: "
-        f"{_replaced(source, options)}, each dropped and made anew; tables and databases created since stay, and so "
-        f"do rows elsewhere; {privileges}",
+        f"{source.label} of {written(source.second)} is read into MariaDB {server_of(run.application.metadata.name)}: "
+        f"{_replaced(source, options)} are dropped and made anew; tables created since then stay, and {privileges}",
     )
 
 
@@ -78,7 +74,7 @@ def plan_message(run: Run, source: Source, options: Options) -> str:
 def success_message(run: Run, state: RestoreState) -> str:
     """What was restored."""
     what = f"{_dump(state.chosen.label, state.chosen.size)} of {written(state.chosen.taken_at)}"
-    return f"{what} restored into MariaDB {server_of(run.application.metadata.name)}"
+    return f"{what} is restored into MariaDB {server_of(run.application.metadata.name)}"
 
 
 def _dump(label: str, size: int) -> str:

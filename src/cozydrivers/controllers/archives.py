@@ -246,7 +246,7 @@ class Archives:
         """The last lines are for all of them: what was announced before a restart is not known any more."""
         record = driver.record(backup)
         announced = self._announced.get(backup.metadata.uid, {})
-        for archive in record.archives if record else ():
+        for archive in dict.fromkeys([*(record.archives if record else ()), *announced]):
             self._line(backup, "done", archive, announced.get(archive), outcome.message)
         await self._writes.event(backup, "ArchiveDeleted", f"its archives are gone: {outcome.message}")
         await self._let_go(backup)

@@ -110,10 +110,16 @@ _REMOVED = "an archive of a run that came to no Backup is removed"
 _OF_THIS_RUN = "its name is of this run, and no Backup of this run exists"
 
 
-def _audit(job: KubeObject, now: Callable[[], datetime], outcome: AuditOutcome, archive: str, size: int) -> None:
-    """A line of the audit log: a restore replaces tables; a backup deletes only what came to no Backup."""
+def _audit(
+    job: KubeObject, now: Callable[[], datetime], outcome: AuditOutcome, archive: str, size: int, /, *, rule: str = ""
+) -> None:
+    """A line of the audit log: a restore replaces data; a backup deletes only what came to no Backup.
+
+    What either deletes by another `rule` has that one.
+    """
     metadata, kind = job.metadata, job.resource.kind
-    restores = kind == "RestoreJob"
+    restores = kind == "RestoreJob" and not rule
+    evidence = "condition TargetChecked names them" if restores else _OF_THIS_RUN
     audit(
         AuditRecord(
             time=now(),
@@ -126,7 +132,7 @@ def _audit(job: KubeObject, now: Callable[[], datetime], outcome: AuditOutcome, 
             uid=metadata.uid,
             archive=archive,
             bytes=size,
-            rule="tables are replaced from the Backup that was named" if restores else _REMOVED,
-            evidence="condition TargetChecked names them" if restores else _OF_THIS_RUN,
+            rule=rule or ("tables are replaced from the Backup that was named" if restores else _REMOVED),
+            evidence="listed in the store, and no Backup names it" if rule else evidence,
         )
     )

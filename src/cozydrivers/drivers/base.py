@@ -135,7 +135,14 @@ class Reader(Protocol):
 AuditOutcome = Literal["about to", "done"]
 
 
-def no_audit(outcome: AuditOutcome, archive: str, size: int) -> None:
+class Audit(Protocol):
+    """Writes a line of the audit log. What is deleted for another reason than that of all runs has a `rule`."""
+
+    def __call__(self, outcome: AuditOutcome, archive: str, size: int, /, *, rule: str = "") -> None:
+        """Write it; what this raises keeps the archive."""
+
+
+def no_audit(outcome: AuditOutcome, archive: str, size: int, /, *, rule: str = "") -> None:
     """Write no line: nobody keeps an audit log."""
 
 
@@ -166,7 +173,7 @@ class Run:
     fresh: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     former_namespaces: Collection[str] = ()
-    audit: Callable[[AuditOutcome, str, int], None] = field(default=no_audit, repr=False)
+    audit: Audit = field(default=no_audit, repr=False)
     execution: str = "sidecar"
     timeout: float = 3600.0
     render: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(default=lambda more: {}, repr=False)
@@ -272,7 +279,8 @@ class Recoverability:
 
     `good` are the newest first. `broken` and `suspicious` are Backups that are not among them, `orphans` sets that no
     Backup names, `safety_copies` what a restore has kept of the data that it replaced, `debris` what is left of runs.
-    `lost_now` says in sentences what would be lost if the data went this moment.
+    `replays` are the operator's objects that run once more if somebody deletes their Jobs. `lost_now` says in sentences
+    what would be lost if the data went this moment.
     """
 
     good: Sequence[GoodSet] = ()
@@ -281,6 +289,7 @@ class Recoverability:
     orphans: Sequence[Leftover] = ()
     safety_copies: Sequence[Leftover] = ()
     debris: Sequence[Leftover] = ()
+    replays: Sequence[Leftover] = ()
     problems: Sequence[str] = ()
     lost_now: Sequence[str] = ()
 
@@ -304,7 +313,8 @@ class Recoverability:
 class Candidate:
     """A set in the store: `artifact` is what a Backup of it would say, None where `reason` says why there can be none.
 
-    `origin` is what the engine's names say of the namespace that it was made in, empty where that is this one.
+    With an artifact `reason` is what to look at before it is imported, empty where there is nothing. `origin` is what the
+    engine's names say of the namespace that it was made in, empty where that is this one.
     """
 
     name: str

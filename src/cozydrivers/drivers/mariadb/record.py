@@ -78,6 +78,12 @@ def is_ours(metadata: Mapping[str, str]) -> bool:
     return PREFIX + "schema" in metadata
 
 
+def is_newer(metadata: Mapping[str, str]) -> bool:
+    """Whether a newer version has written it."""
+    schema = metadata.get(PREFIX + "schema", "")
+    return re.fullmatch("[0-9]{1,18}", schema) is not None and int(schema) > SCHEMA
+
+
 def read(metadata: Mapping[str, str]) -> Recorded:
     """Read a record; InvalidInput names the key that is missing or wrong, or a newer schema."""
     schema = metadata.get(PREFIX + "schema", "")

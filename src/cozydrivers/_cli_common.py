@@ -17,7 +17,10 @@ from chbackup._cli_command import run_job
 from chbackup._cli_errors import exit_code as _code_of_a_sidecar
 from chbackup._cli_output import Output, show_table, show_text, show_value, size, tell
 from chbackup._cli_purge import says_yes as _asked
+from cozydrivers.drivers.base import Driver
+from cozydrivers.drivers.clickhouse import ClickHouseDriver
 from cozydrivers.drivers.clickhouse.access import Connect
+from cozydrivers.drivers.mariadb import MariaDBDriver
 from cozydrivers.errors import (
     AlreadyExists,
     Conflict,
@@ -50,6 +53,7 @@ __all__ = [
     "OutputOption",
     "Selector",
     "SidecarCa",
+    "all_drivers",
     "carry_out",
     "connect_by",
     "exit_code",
@@ -98,6 +102,11 @@ def connect_by(ca_file: str) -> Connect:
     except chbackup.InvalidInput as error:
         raise typer.BadParameter(f"--sidecar-ca-file: {error}") from None
     return partial(chbackup.Client, transport="aiohttp", verify=verify)
+
+
+def all_drivers(ca_file: str) -> list[Driver]:
+    """A driver for each kind of application, none of them opened yet."""
+    return [ClickHouseDriver(connect=connect_by(ca_file)), MariaDBDriver()]
 
 
 def place(namespace: str | None, all_namespaces: bool) -> str | None:

@@ -1,6 +1,7 @@
 """The command `cozydrivers import`: Backups rebuilt from what is in the store."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -14,8 +15,8 @@ from cozydrivers._cli_common import (
     Output,
     OutputOption,
     SidecarCa,
+    all_drivers,
     carry_out,
-    connect_by,
     says_yes,
     show_table,
     show_value,
@@ -24,14 +25,13 @@ from cozydrivers._cli_common import (
 )
 from cozydrivers.admin import importing
 from cozydrivers.admin.importing import Imported, ImportPlan, plan_import, planned
-from cozydrivers.drivers.clickhouse import ClickHouseDriver
 from cozydrivers.kube import KubeClient
 
 COLUMNS = ("SET", "TAKEN", "SIZE", "FORMER NAMESPACE", "ACTION", "REASON")
 
 
 def import_(
-    application: Annotated[str, typer.Argument(metavar="APP", help="The application, as it was called before.")],
+    application: Annotated[str, typer.Argument(metavar="[KIND/]APP", help="The application, as it was called before.")],
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace.")],
     class_name: Annotated[
         str, typer.Option("--class", help="BackupClass that the Backups are restored by; needed where several fit.")
@@ -50,9 +50,10 @@ def import_(
     """
 
     async def job(kube: KubeClient) -> int:
-        async with ClickHouseDriver(connect=connect_by(sidecar_ca_file)) as driver:
+        async with AsyncExitStack() as stack:
+            drivers = [await stack.enter_async_context(driver) for driver in all_drivers(sidecar_ca_file)]
             now = datetime.now(UTC)
-            plan = await plan_import(kube, [driver], namespace, application, class_name=class_name, now=now)
+            plan = await plan_import(kube, drivers, namespace, application, class_name=class_name, now=now)
         for problem in plan.problems:
             tell(f"cozydrivers: {problem}", style="red")
         if dry_run or not plan.wanted:

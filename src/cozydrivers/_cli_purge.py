@@ -4,7 +4,7 @@ import getpass
 import platform
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -39,10 +39,10 @@ from cozydrivers._cli_common import (
     tell,
 )
 from cozydrivers.admin.purge import Purge, Request, open_purge
-from cozydrivers.admin.purge_facts import Scope
+from cozydrivers.admin.purge_facts import NO_SIDECARS, Scope, with_dumps
 from cozydrivers.admin.purge_plan import Row, Rules
 from cozydrivers.drivers.clickhouse.access import Connect
-from cozydrivers.errors import InvalidInput
+from cozydrivers.errors import ApiError, InvalidInput
 from cozydrivers.kube import KubeClient
 from cozydrivers.runtime.audit import open_audit_log
 
@@ -93,7 +93,8 @@ def purge(
 
     What a Backup records stays unless --delete-backups lets both go, and what none records unless --orphans.
 
-    The newest good set of an application always stays, and so does all that a kept set needs.
+    The newest good set of an application always stays, and so does all that a kept set needs. MariaDB applications have
+    no sidecars: their dumps go with their Backups.
     """
     where = place(namespace, all_namespaces)
     try:
@@ -131,6 +132,7 @@ async def run_purge(kube: KubeClient, *, request: Request, manner: Manner, conne
             _show_plan(purge)
         if not (request.rules.orphans or request.rules.delete_backups):
             tell("nothing is deleted without --orphans or --delete-backups")
+        await _tell_of_others(kube, request)
         if manner.dry_run or not purge.plan.delete:
             _show_end(purge, [], manner)
             return DONE if manner.dry_run or not purge.refused else FAILED
@@ -139,6 +141,13 @@ async def run_purge(kube: KubeClient, *, request: Request, manner: Manner, conne
         results = await _carry_out(purge)
         _show_end(purge, results, manner)
     return DONE if purge.run.summary.ok and not purge.refused else FAILED
+
+
+async def _tell_of_others(kube: KubeClient, request: Request) -> None:
+    """Say of which applications nothing is purged; what can't be read is none of this command's."""
+    with suppress(ApiError):
+        for namespace, name in [] if request.scope.names else await with_dumps(kube, request.scope):
+            tell(f"MariaDB {namespace}/{name}: {NO_SIDECARS}")
 
 
 def _ask(purge: Purge, manner: Manner) -> int | None:

@@ -16,8 +16,8 @@ from cozydrivers._cli_common import (
     Output,
     OutputOption,
     SidecarCa,
+    all_drivers,
     carry_out,
-    connect_by,
     place,
     show_table,
     show_text,
@@ -27,14 +27,13 @@ from cozydrivers._cli_common import (
 )
 from cozydrivers.admin.recoverability import ApplicationStatus, recoverability
 from cozydrivers.drivers.base import Leftover
-from cozydrivers.drivers.clickhouse import ClickHouseDriver
 from cozydrivers.kube import KubeClient
 
-COLUMNS = ("NAMESPACE", "APPLICATION", "LAST GOOD", "AGE", "SIZE", "SETS", "CHAIN", "PROBLEMS")
+COLUMNS = ("NAMESPACE", "KIND", "APPLICATION", "LAST GOOD", "AGE", "SIZE", "SETS", "CHAIN", "PROBLEMS")
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 Applications = Annotated[
-    list[str] | None, typer.Argument(metavar="[APP]...", help="Only these; each is then told in full.")
+    list[str] | None, typer.Argument(metavar="[[KIND/]APP]...", help="Only these; each is then told in full.")
 ]
 
 
@@ -54,8 +53,7 @@ def status(
     where = place(namespace, all_namespaces)
 
     async def job(kube: KubeClient) -> int:
-        drivers = [ClickHouseDriver(connect=connect_by(sidecar_ca_file))]
-        names = applications or ()
+        names, drivers = applications or (), all_drivers(sidecar_ca_file)
         found = await recoverability(kube, drivers, namespace=where, names=names, now=datetime.now(UTC))
         show(found, output, in_full=bool(names))
         return DONE if all(each.found.is_sound for each in found) else FAILED
@@ -84,13 +82,19 @@ def _row(each: ApplicationStatus) -> Sequence[str]:
     told = ("none", "", "", "0", "")
     if last is not None:
         told = (last.backup, age(each.age or 0), size(last.size), str(len(found.good)), str(last.chain))
-    return (each.namespace, each.name, *told, _summary(each))
+    return (each.namespace, each.kind, each.name, *told, _summary(each))
 
 
 def _summary(each: ApplicationStatus) -> str:
     """The first problem in full, else how many of what."""
     found = each.found
-    counts = {"broken": found.broken, "suspicious": found.suspicious, "orphans": found.orphans, "debris": found.debris}
+    counts = {
+        "broken": found.broken,
+        "suspicious": found.suspicious,
+        "orphans": found.orphans,
+        "debris": found.debris,
+        "replays": found.replays,
+    }
     told = [f"{len(several)} {name}" for name, several in counts.items() if several]
     if found.problems:
         more = len(found.problems) - 1
@@ -111,6 +115,7 @@ def _lines(each: ApplicationStatus) -> Iterable[str]:
         ("orphan", found.orphans),
         ("safety copy", found.safety_copies),
         ("debris", found.debris),
+        ("replay in waiting", found.replays),
     )
     for kind, several in named:
         for one in several:

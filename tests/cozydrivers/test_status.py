@@ -37,10 +37,10 @@ def told(capsys, found, *, in_full=False):
 def test_a_line_shows_the_last_good_backup_and_what_is_wrong(capsys):
     found = Recoverability(good=[GOOD], broken=[BAD], problems=["shard 1 is away", "shard 2 is away"])
     _, line = told(capsys, found)
-    shown = ["tenant", "shop", "nightly", "1d2h", "2.0 MB", "1", "3", "1 broken; shard 1 is away and 1 more"]
-    assert re.split(" {2,}", line) == shown
+    shown = ["nightly", "1d2h", "2.0 MB", "1", "3", "1 broken; shard 1 is away and 1 more"]
+    assert re.split(" {2,}", line) == ["tenant", "ClickHouse", "shop", *shown]
     _, line = told(capsys, Recoverability())
-    assert line.split() == ["tenant", "shop", "none", "0"]
+    assert line.split() == ["tenant", "ClickHouse", "shop", "none", "0"]
 
 
 def test_everything_is_told_of_what_was_asked_for_by_name(capsys):
@@ -48,6 +48,7 @@ def test_everything_is_told_of_what_was_asked_for_by_name(capsys):
         good=[GOOD, replace(GOOD, backup="first", chain=1, verified=False)],
         broken=[BAD],
         orphans=[Leftover("cozy-other", "whole", 1000)],
+        replays=[Leftover("Restore undo", "runs again if its Job is deleted")],
         problems=["shard 1 is away"],
         lost_now=["everything"],
     )
@@ -57,6 +58,7 @@ def test_everything_is_told_of_what_was_asked_for_by_name(capsys):
         "  good: first, 1d2h ago, 2.0 MB, never verified",
         "  broken: older: its archive is not in the store",
         "  orphan: cozy-other (1.0 kB): whole",
+        "  replay in waiting: Restore undo: runs again if its Job is deleted",
         "  problem: shard 1 is away",
         "  would be lost now: everything",
     ]

@@ -79,13 +79,13 @@ async def plan_import(
     """Look in the application's store, and touch nothing.
 
     `class_name` is the BackupClass that the Backups are restored by; without it there must be only one for the
-    application. Raises InvalidInput, and ApiError where the cluster can't be asked. The drivers are opened by the
-    caller.
+    application. `name` may have its kind before it, as `mariadb/shop`. Raises InvalidInput, and ApiError where the
+    cluster can't be asked. The drivers are opened by the caller.
     """
     known, reader = await census(kube, drivers, namespace, [name]), Remembering(kube)
     if len(known.applications) > 1:
-        kinds = ", ".join(driver.application.resource.kind for driver, _ in known.applications)
-        raise InvalidInput(f"there are several applications {name} in namespace {namespace}: {kinds}")
+        which = " or ".join(f"{driver.application.resource.kind.lower()}/{name}" for driver, _ in known.applications)
+        raise InvalidInput(f"there are several applications {name} in namespace {namespace}: say {which}")
     driver, application = known.applications[0]
     chosen = class_name or _only(binding_classes(known, driver), driver)
     target = await _target(reader, driver, application, chosen)

@@ -35,11 +35,11 @@ class Remembering:
 
     def __init__(self, kube: KubeClient) -> None:
         self._kube = kube
-        self._known: dict[tuple[str, str | None, str], KubeObject] = {}
+        self._known: dict[tuple[type[KubeObject], str | None, str], KubeObject] = {}
 
     async def get(self, kind: type[T], name: str, namespace: str | None = None) -> T:
         """Read an object; raises ApiError, NotFound among it."""
-        key = kind.resource.plural, namespace, name
+        key = kind, namespace, name
         known = self._known.get(key)
         if isinstance(known, kind):
             return known
@@ -69,15 +69,16 @@ class Census:
 async def census(kube: KubeClient, drivers: Sequence[Driver], namespace: str | None, names: Sequence[str]) -> Census:
     """Read it for a namespace or all, and for some applications or all that have a driver.
 
-    Raises InvalidInput for a name of which there is no application.
+    A name may have its kind before it, as `mariadb/shop`. Raises InvalidInput where there is no application of a name.
     """
     applications = [
         (driver, application)
         for driver in drivers
         for application in await _list(kube, driver.application, namespace)
-        if not names or application.metadata.name in names
+        if not names or any(is_called(application, name) for name in names)
     ]
-    if missing := sorted(set(names) - {application.metadata.name for _, application in applications}):
+    found = [application for _, application in applications]
+    if missing := sorted(name for name in names if not any(is_called(each, name) for each in found)):
         kinds = ", ".join(driver.application.resource.kind for driver in drivers)
         where = f"namespace {namespace}" if namespace else "any namespace"
         raise InvalidInput(f"there is no application {missing[0]} in {where}; looked for: {kinds}")
@@ -85,6 +86,12 @@ async def census(kube: KubeClient, drivers: Sequence[Driver], namespace: str | N
     jobs += await _list(kube, RestoreJob, namespace)
     backups = await _list(kube, Backup, namespace)
     return Census(applications, backups, jobs, await _list(kube, BackupClass, None))
+
+
+def is_called(application: KubeObject, name: str) -> bool:
+    """Whether it is an application's name: alone, or after its kind, in small or capital letters."""
+    kind, _, alone = name.rpartition("/")
+    return application.metadata.name == alone and kind.lower() in ("", application.resource.kind.lower())
 
 
 async def _list(kube: KubeClient, kind: type[T], namespace: str | None) -> Sequence[T]:

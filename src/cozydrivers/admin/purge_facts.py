@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from cozydrivers.admin.purge_plan import App, Claim, Entry, Known, series
-from cozydrivers.api.apps import ClickHouse
+from cozydrivers.api.apps import ClickHouse, MariaDB
 from cozydrivers.api.backups import Backup, BackupJob, Plan, RestoreJob
 from cozydrivers.api.base import KubeObject
 from cozydrivers.api.core import Namespace, Pod
@@ -38,6 +38,12 @@ Key = tuple[str, str]
 _KIND = ClickHouse.resource.kind
 _SET_DIGITS = 12
 _EVER = datetime.min
+
+NO_SIDECARS = (
+    "it has no sidecars to purge. Its dumps go with their Backups: by hand or by the strategy's maxRetention, where "
+    "deletionPolicy says Delete. `cozydrivers status` shows the dumps that no Backup records"
+)
+"""Of an application with dumps: what becomes of them instead."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +104,21 @@ async def _asked(kube: KubeClient, scope: Scope) -> list[Key]:
     found = (await kube.list(ClickHouse, scope.namespace, label_selector=scope.selector)).items
     names = {each.metadata.name for each in found}
     if missing := sorted(set(scope.names) - names):
+        if missing[0] in {name for _, name in await with_dumps(kube, scope)}:
+            raise InvalidInput(f"MariaDB {missing[0]}: {NO_SIDECARS}")
         where = f"in namespace {scope.namespace}" if scope.namespace else "in any namespace"
         labelled = f" with the labels {scope.selector}" if scope.selector else ""
         raise NotFound(f"there is no {_KIND} {missing[0]} {where}{labelled}")
     return [_key(each) for each in found if not scope.names or each.metadata.name in scope.names]
+
+
+async def with_dumps(kube: KubeClient, scope: Scope) -> list[Key]:
+    """The applications of the scope that have dumps, and no sidecars to purge."""
+    try:
+        found = (await kube.list(MariaDB, scope.namespace, label_selector=scope.selector)).items
+    except NotFound:  # the kind is not served
+        return []
+    return [_key(each) for each in found]
 
 
 def _key(found: KubeObject) -> Key:

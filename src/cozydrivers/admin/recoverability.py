@@ -50,6 +50,7 @@ class ApplicationStatus:
             "orphans": _leftovers(found.orphans),
             "safetyCopies": _leftovers(found.safety_copies),
             "debris": _leftovers(found.debris),
+            "replays": _leftovers(found.replays),
             "problems": list(found.problems),
             "lostNow": list(found.lost_now),
         }

@@ -313,8 +313,8 @@ class Recoverability:
 class Candidate:
     """A set in the store: `artifact` is what a Backup of it would say, None where `reason` says why there can be none.
 
-    With an artifact `reason` is what to look at before it is imported, empty where there is nothing. `origin` is what the
-    engine's names say of the namespace that it was made in, empty where that is this one.
+    With an artifact `reason` is what to look at before it is imported, empty where there is nothing. `origin` is what
+    the engine's names say of the namespace that it was made in, empty where that is this one.
     """
 
     name: str

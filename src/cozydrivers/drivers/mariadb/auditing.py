@@ -29,8 +29,8 @@ AT_ONCE = 8
 class Seen:
     """What was seen of one dump.
 
-    `objects` are all in its folder; `denied` whether the store says that it has no object of its key. `claim` is the UID
-    that its claim has now, empty where there is none.
+    `objects` are all in its folder; `denied` whether the store says that it has no object of its key. `claim` is the
+    UID that its claim has now, empty where there is none.
     """
 
     objects: Sequence[StoredObject] = ()

@@ -2,7 +2,8 @@
 
 Only a run's own folder is emptied, and only when everything in it was announced. A dump is gone when no list shows it
 and the store itself says that it has no such object: an empty list may be an outage. A claim that a run has made is
-deleted by its UID. On a volume that others write to as well nothing is deleted: one dump there can't be told from another.
+deleted by its UID. On a volume that others write to as well nothing is deleted: there one dump can't be told from
+another.
 """
 
 import logging

@@ -15,11 +15,12 @@ from cozydrivers.clients.mariadb import has_run
 from cozydrivers.clients.objects import StoredObject
 from cozydrivers.drivers.base import Artifact, Candidate, Importable, Inspection
 from cozydrivers.drivers.mariadb import record
-from cozydrivers.drivers.mariadb.dumps import DumpFile, prefix_problem
+from cozydrivers.drivers.mariadb.dumps import DumpFile
 from cozydrivers.drivers.mariadb.folders import Folder, folders_of, is_busy, is_own, is_shared, loose, named_by
-from cozydrivers.drivers.mariadb.recoverability import LIST_TIMEOUT, things_for
+from cozydrivers.drivers.mariadb.naming import server_of
 from cozydrivers.drivers.mariadb.storage import Place, place_of
-from cozydrivers.drivers.mariadb.store import Access, Unread, asked
+from cozydrivers.drivers.mariadb.store import LIST_TIMEOUT, Access, Unread, asked
+from cozydrivers.drivers.mariadb.target import objects_for
 from cozydrivers.errors import InvalidInput
 
 ELSEWHERE = "unknown"
@@ -112,6 +113,10 @@ async def find(run: Inspection, access: Access) -> Importable:
     if isinstance(objects, Unread):
         return Importable(problems=[f"the object store: {objects.why}"])
     named = named_by((await run.kube.list(Backup, run.namespace)).items)
-    at_work = {each.metadata.name for each in await things_for(run) if not has_run(each)}
+    at_work = {
+        each.metadata.name
+        for each in await objects_for(run, server_of(run.application.metadata.name))
+        if not has_run(each)
+    }
     stock = Stock(place, objects, named, at_work, is_shared(run, place))
-    return Importable(candidates(stock, run), [*filter(None, [prefix_problem(place.prefix)])])
+    return Importable(candidates(stock, run))

@@ -7,28 +7,21 @@ is said, and never taken for absent (I2): an empty list may be an outage of the 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from cozydrivers.api.backups import Backup
-from cozydrivers.api.base import KubeObject
-from cozydrivers.clients.mariadb import Backup as Dump
-from cozydrivers.clients.mariadb import PhysicalBackup, Restore, Thing, by_condition, has_run
+from cozydrivers.clients.mariadb import Restore, Thing, by_condition, has_run
 from cozydrivers.clients.objects import ObjectStore, StoredObject
 from cozydrivers.drivers.base import Finding, GoodSet, Inspection, Leftover, Recoverability
 from cozydrivers.drivers.mariadb import record
 from cozydrivers.drivers.mariadb.auditing import Seen, claim_uid, is_absent, judge
-from cozydrivers.drivers.mariadb.dumps import dumps_under, prefix_problem
+from cozydrivers.drivers.mariadb.dumps import dumps_under
 from cozydrivers.drivers.mariadb.folders import Folder, folders_of, is_busy, is_own, loose, named_by
 from cozydrivers.drivers.mariadb.naming import server_of
 from cozydrivers.drivers.mariadb.record import Recorded
 from cozydrivers.drivers.mariadb.storage import Place, place_of
-from cozydrivers.drivers.mariadb.store import TIMEOUT, Access, Unread, asked
-from cozydrivers.errors import InvalidInput, NotFound
-
-T = TypeVar("T", bound=KubeObject)
-
-LIST_TIMEOUT = 5 * TIMEOUT
-"""Seconds for the list of all dumps of an application, of which there may be many."""
+from cozydrivers.drivers.mariadb.store import LIST_TIMEOUT, Access, Unread, asked
+from cozydrivers.drivers.mariadb.target import objects_for
+from cozydrivers.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def decide(view: View, run: Inspection) -> Recoverability:
     good.sort(key=lambda each: (each.taken_at, each.backup), reverse=True)
     unknown = sorted(name for name, finding in found.items() if finding is None and name not in odd)
     told = [f"Backup {name}: whether its dump is in the store can't be told now" for name in unknown]
-    problems = [*filter(None, [prefix_problem(view.place.prefix)]), *view.unread, *told]
+    problems = [*view.unread, *told]
     return Recoverability(
         good=good,
         broken=_leftovers(broken),
@@ -204,9 +197,10 @@ def _lost(good: Sequence[GoodSet], known: Sequence[Known]) -> list[str]:
 
 async def inspect(run: Inspection, access: Access) -> Recoverability:
     """Look at the store, and judge. Raises InvalidInput where no strategy tells where that is, and ApiError."""
-    place = place_of(run.strategy)
+    place = known_place(run)
+    server = server_of(run.application.metadata.name)
     every = (await run.kube.list(Backup, run.namespace)).items
-    view = View(place, named=named_by(every), things=await things_for(run))
+    view = View(place, named=named_by(every), things=await objects_for(run, server))
     if place.s3 is None:
         return decide(await _on_volume(view, run), run)
     found = await asked(run, access, place, lambda store: _in_bucket(view, run, store), seconds=LIST_TIMEOUT)
@@ -214,6 +208,13 @@ async def inspect(run: Inspection, access: Access) -> Recoverability:
         return decide(found, run)
     known = [_read(backup, run, place) for backup in run.backups]
     return decide(View(place, known, (), view.named, view.things, [f"the object store: {found.why}"]), run)
+
+
+def known_place(run: Inspection) -> Place:
+    """Where the application's dumps are; InvalidInput where nobody tells."""
+    if not run.strategy:
+        raise InvalidInput("where its dumps are is not known: no Backup of it and no BackupClass names a strategy")
+    return place_of(run.strategy)
 
 
 async def _in_bucket(view: View, run: Inspection, store: ObjectStore) -> View:
@@ -248,25 +249,3 @@ def _read(backup: Backup, run: Inspection, place: Place) -> Known:
         return Known(backup, record.checked(metadata, run, place))
     except InvalidInput as error:
         return Known(backup, trouble=str(error))
-
-
-async def things_for(run: Inspection) -> list[Thing]:
-    """The operator's objects in the namespace for the application's server. Raises ApiError."""
-    found: list[Thing] = [*await _all(run, Dump), *await _all(run, Restore), *await _all(run, PhysicalBackup)]
-    name = server_of(run.application.metadata.name)
-    return [each for each in found if each.spec.maria_db_ref.name == name and _is_here(each, run.namespace)]
-
-
-async def _all(run: Inspection, kind: type[T]) -> Sequence[T]:
-    """All of a kind in the namespace; none where the operator's release does not have it."""
-    try:
-        return (await run.kube.list(kind, run.namespace)).items
-    except NotFound:
-        return ()
-
-
-def _is_here(thing: Thing, namespace: str) -> bool:
-    """Whether it is for a MariaDB of its own namespace; a Restore takes that also where it names an ExternalMariaDB."""
-    reference = thing.spec.maria_db_ref
-    external = reference.kind == "ExternalMariaDB" and not isinstance(thing, Restore)
-    return reference.namespace in ("", namespace) and not external

@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 TIMEOUT = 60.0
 """Seconds for what one step asks of a bucket."""
+LIST_TIMEOUT = 5 * TIMEOUT
+"""Seconds for the list of all dumps of an application, of which there may be many."""
 
 
 @dataclass

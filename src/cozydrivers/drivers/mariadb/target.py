@@ -58,13 +58,18 @@ async def _need(run: Run, keys: Iterable[SecretKeyReference]) -> None:
 
 async def others_at_work(run: Run, server_name: str) -> list[str]:
     """The operator's objects at work on a server, read uncached, but for this run's own: `Restore undo` and so on."""
+    others = [each for each in await objects_for(run, server_name) if not is_own(each, run.uid)]
+    return sorted(f"{each.resource.kind} {each.metadata.name}" for each in others if is_at_work(each))
+
+
+async def objects_for(run: Run, server_name: str) -> list[Thing]:
+    """The operator's objects in the namespace that are for a server, read uncached. Raises ApiError."""
     found: list[Thing] = []
     kinds: tuple[type[Thing], ...] = (Backup, Restore, PhysicalBackup)
     for kind in kinds:
         with suppress(NotFound):  # a kind that the operator's release does not have
             found += (await run.kube.list(kind, run.namespace)).items
-    others = [each for each in found if _is_for(each, server_name, run.namespace) and not is_own(each, run.uid)]
-    return sorted(f"{each.resource.kind} {each.metadata.name}" for each in others if is_at_work(each))
+    return [each for each in found if _is_for(each, server_name, run.namespace)]
 
 
 def _is_for(thing: Thing, server_name: str, namespace: str) -> bool:

@@ -36,7 +36,7 @@ class Canning(KubeObject):
 
 
 class LarderDriver:
-    """Its engine is a set of jars, one per Backup; `away` says why it can't be asked."""
+    """Its engine is a set of jars, one per Backup; `away` says why it can't be asked, `asked` how often it was."""
 
     application: type[KubeObject] = Larder
     strategy: type[KubeObject] = Canning
@@ -46,6 +46,7 @@ class LarderDriver:
     def __init__(self) -> None:
         self.jars: set[str] = set()
         self.away = ""
+        self.asked = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,12 +68,13 @@ class LarderDriver:
         return base.Record(told["cluster"], [], [told["jar"]]) if "jar" in told else None
 
     def retention(self, strategy: Mapping[str, Any]) -> timedelta | None:
-        days = strategy.get("keepDays")
-        if days is not None and days <= 0:
-            raise InvalidInput(f"spec.keepDays is {days}; it must be positive")
-        return None if days is None else timedelta(days=days)
+        days = strategy.get("keepDays", AGE.days)
+        if days < 0:
+            raise InvalidInput(f"spec.keepDays is {days}; it must be 0, for ever, or more")
+        return timedelta(days=days) if days else None
 
     async def delete(self, run: base.DeleteRun) -> base.Outcome:
+        self.asked += 1
         jar = run.backup.spec.driver_metadata["jar"]
         needing = [each.metadata.name for each in run.kept if each.spec.driver_metadata.get("needs") == jar]
         if self.away:

@@ -137,13 +137,19 @@ async def class_is_gone(pantry):
     await pantry.kube.delete(BackupClass, "daily", uid=found.metadata.uid)
 
 
+async def class_binds_another_strategy(pantry):
+    bound = pantry.bound()
+    bound["strategyRef"]["name"] = "hot"
+    await pantry.kube.merge_patch(BackupClass, "daily", {"spec": {"strategies": [bound]}})
+
+
 async def application_is_gone(pantry):
     found = await pantry.kube.get(Larder, "jam", TENANT)
     await pantry.kube.delete(Larder, "jam", TENANT, uid=found.metadata.uid)
 
 
 async def strategy_keeps_all(pantry):
-    await pantry.kube.merge_patch(Canning, "cold", {"spec": {"keepDays": None}})
+    await pantry.kube.merge_patch(Canning, "cold", {"spec": {"keepDays": 0}})
 
 
 async def strategy_is_for_pods(pantry):
@@ -169,6 +175,7 @@ async def is_out_of_reach(pantry):
 STAYS: list[tuple[Any, dict[str, Any]]] = [
     (class_retains, {}),
     (class_is_gone, {}),
+    (class_binds_another_strategy, {}),
     (application_is_gone, {}),
     (strategy_keeps_all, {}),
     (strategy_is_for_pods, {}),
@@ -206,6 +213,18 @@ async def test_what_stays_does_not_hold_up_the_others(pantry):
     assert await pantry.left() == {"oldest", "kept", "new"}
 
 
+async def test_an_engine_that_is_out_of_reach_is_asked_once_an_hour(pantry):
+    for age in (1, 8, 9, 10):
+        await pantry.holds(f"day-{age}", age * DAY)
+    pantry.driver.away = "the store does not answer"
+    async with pantry.followed():
+        await anyio.sleep(3 * LOOK - 60)
+        assert pantry.driver.asked == 3
+        pantry.driver.away = ""
+        await anyio.sleep(LOOK)
+    assert await pantry.left() == {"day-1"}
+
+
 async def test_it_goes_when_what_was_in_the_way_is_over(pantry):
     await pantry.holds("old", 8 * DAY)
     await pantry.holds("new", DAY)
@@ -239,7 +258,7 @@ async def test_a_retention_that_is_nonsense_deletes_nothing_and_is_told_once(pan
         assert await pantry.left() == {"old", "new"}
         (event,) = await pantry.events("InvalidRetention")
         assert (event.type, event.regarding.uid) == ("Warning", newest.metadata.uid)
-        assert "spec.keepDays is -1; it must be positive" in event.note
+        assert "spec.keepDays is -1" in event.note
         assert event.series is None
         await pantry.kube.merge_patch(Canning, "cold", {"spec": {"keepDays": 7}})
         await anyio.sleep(LOOK + 60)

@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import yaml
@@ -55,7 +54,7 @@ class MariaDBStage(Stage):
     async def set_up(self) -> None:
         """Deploy it all."""
         await self.kube.create(Namespace, {"metadata": {"name": TENANT}})
-        await self.secret(ROOT, password="secret")  # noqa: S106 - of a fake
+        await self.secret(ROOT, password="secret")
         await self.secret(CREDENTIALS, AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
         await self.secret(CA, **{"ca.crt": "PEM"})
         await self.deploy(APP)

@@ -1,8 +1,7 @@
 """Backups of MariaDB: what succeeds is proven by the dump, and nothing of the operator's is left that could run again."""
 
 import pytest
-from tests.cozydrivers.mariadb_stage import BUCKET, metadata_of, staged
-from tests.cozydrivers.stage import TENANT, condition
+from tests.cozydrivers.mariadb_stage import BUCKET, staged
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cozydrivers.clients.objects import Coordinates, StoreError
-from cozydrivers.testing.buckets import ACCESS_KEY, FORBIDDEN, SECRET_KEY, FakeBucket, open_among
+from cozydrivers.testing.buckets import ACCESS_KEY, FORBIDDEN, SECRET_KEY, UNREACHABLE, FakeBucket, open_among
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +65,15 @@ async def test_a_fault_hits_every_request():
     for request in (bucket.list("a/"), bucket.read("a/1", limit=9), bucket.part("a/1", 0, 1), bucket.delete("a/1")):
         with pytest.raises(StoreError, match="AccessDenied"):
             await request
+
+
+async def test_it_can_be_out_of_reach_from_outside_alone():
+    bucket = _bucket()
+    bucket.outside = UNREACHABLE
+    with pytest.raises(StoreError, match="can't be reached"):
+        await bucket.list("a/")
+    bucket.put("a/3", b"", AT)
+    assert bucket.under("a/") == ["a/1", "a/2", "a/3"]
 
 
 async def test_of_several_buckets_the_one_is_opened_that_is_named():

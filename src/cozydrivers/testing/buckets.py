@@ -27,8 +27,8 @@ class _Stored:
 class FakeBucket(Opened):
     """A bucket of its own, empty at first. `open` is what a driver takes.
 
-    `endpoint` is a host, with its port where it has one; empty is any. `hidden` are keys that a list leaves out,
-    though they are there.
+    `endpoint` is a host, with its port where it has one; empty is any. `outside` is what the requests of those fail
+    with who have opened it, while Pods go on. `hidden` are keys that a list leaves out, though they are there.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class FakeBucket(Opened):
         self.endpoint = endpoint
         self.access_key = access_key
         self.secret_key = secret_key
+        self.outside: str = ""
         self.hidden: set[str] = set()
         self._stored: dict[str, _Stored] = {}
 
@@ -90,13 +91,13 @@ class FakeBucket(Opened):
 
     async def list(self, prefix: str) -> Sequence[StoredObject]:
         """All objects whose key begins with the prefix."""
-        self._asked("list", prefix)
+        self._answered("list", prefix)
         shown = (key for key in self.keys if key.startswith(prefix) and key not in self.hidden)
         return [StoredObject(key, len(self._stored[key].content), self._stored[key].at) for key in shown]
 
     async def read(self, key: str, *, limit: int) -> bytes | None:
         """An object's content."""
-        self._asked("read", key)
+        self._answered("read", key)
         if key not in self._stored:
             return None
         content = self._stored[key].content
@@ -106,13 +107,18 @@ class FakeBucket(Opened):
 
     async def part(self, key: str, start: int, length: int) -> bytes | None:
         """A part of an object."""
-        self._asked("part", key)
+        self._answered("part", key)
         return self._stored[key].content[start : start + length] if key in self._stored else None
 
     async def delete(self, key: str) -> None:
         """Delete an object."""
-        self._asked("delete", key)
+        self._answered("delete", key)
         self._stored.pop(key, None)
+
+    def _answered(self, verb: str, what: str) -> None:
+        self._asked(verb, what)
+        if self.outside:
+            raise StoreError(self.outside)
 
 
 def open_among(*buckets: FakeBucket) -> OpenStore:

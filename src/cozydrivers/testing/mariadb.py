@@ -41,6 +41,7 @@ from cozydrivers.testing._store import Object
 __all__ = ["CronJob", "MariaDBOperator", "PersistentVolumeClaim", "Version", "admission"]
 
 Version = Literal["25.10.2", "26.6.0"]
+"""The releases that were watched."""
 
 
 class MariaDBOperator:
@@ -83,8 +84,9 @@ class MariaDBOperator:
 
     async def _backup(self, backup: Object, seen: Seen) -> None:
         mariadb, spec = seen.mariadb(backup), backup["spec"]
-        if mariadb is None:
-            await self._hand.tell(Backup, backup, failed(f"{spec['mariaDbRef'].get('kind') or 'MariaDB'} not found"))
+        kind = spec["mariaDbRef"].get("kind") or "MariaDB"
+        if mariadb is None or kind != "MariaDB":  # a server outside of the cluster is not simulated
+            await self._hand.tell(Backup, backup, failed(f"{kind} not found"))
             return
         if spec["mariaDbRef"].get("waitForIt", True) and not is_true(mariadb, "Ready"):
             await self._hand.tell(Backup, backup, failed("MariaDB not ready"))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import anyio
@@ -30,13 +31,12 @@ BUCKET = "db-backups"
 ENDPOINT = "seaweedfs-s3.tenant-root.svc:8333"
 CREDENTIALS, CA = f"{APP}-mariadb-backup-creds", f"{APP}-mariadb-backup-ca"
 ROOT = "root"
+_COLLECTING = 5
+"""Seconds between two rounds of the garbage collector, which reads everything."""
 
 
 class MariaDBStage(Stage):
-    """A cluster with one MariaDB application of two rows, and the seed's strategy and BackupClass.
-
-    `steps` is how many seconds pass between two looks of the operator, the Job controller and the kubelet.
-    """
+    """A cluster with one MariaDB application of two rows, and the seed's strategy and BackupClass."""
 
     def __init__(self, version: Version = "25.10.2") -> None:
         self.cluster = FakeCluster([FIXTURES / "crds", FIXTURES / "crds" / "mariadb-operator" / version])
@@ -102,10 +102,10 @@ class MariaDBStage(Stage):
             tasks.cancel_scope.cancel()
 
     async def _world(self) -> None:
-        while True:
+        for second in count():
             await self.operator.step()
             self.runner.step()
-            if self.collects:
+            if self.collects and not second % _COLLECTING:
                 collect_garbage(self.cluster)
             await anyio.sleep(1)
 
@@ -137,6 +137,14 @@ class MariaDBStage(Stage):
                 if found:
                     return found[0]
                 await anyio.sleep(0.5)
+
+    async def uploaded(self) -> None:
+        """Wait until there is a dump in the bucket."""
+        with anyio.fail_after(60):
+            while True:
+                if self.bucket.keys:
+                    return
+                await anyio.sleep(0.2)
 
     async def events(self, reason: str) -> list[str]:
         """What events of that reason say."""

@@ -28,9 +28,10 @@ mutants: $(INSTALLED) ## break what keeps each invariant, and see a test fail fo
 
 SEEDS = 300
 JOBS = 2
+ENGINE = clickhouse
 
-simulate: $(INSTALLED) ## random accidents in a simulated cluster: SEEDS=10000, or SEEDS=500-600; JOBS side by side
-	@JOBS=$(JOBS) $(BIN)/python -m tests.simulation $(SEEDS)
+simulate: $(INSTALLED) ## random accidents in a simulated cluster: SEEDS=10000, or SEEDS=500-600; JOBS side by side; ENGINE=mariadb
+	@JOBS=$(JOBS) ENGINE=$(ENGINE) $(BIN)/python -m tests.simulation $(SEEDS)
 
 real: $(INSTALLED) ## install or build the real servers, and say which can take part
 	@tests/real/install.sh

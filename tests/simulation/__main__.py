@@ -1,7 +1,8 @@
-"""`make simulate [SEEDS=300] [JOBS=2]`: tell many stories, and say which ones show what must never be.
+"""`make simulate [SEEDS=300] [JOBS=2] [ENGINE=clickhouse]`: tell many stories, and say which show what must never be.
 
 SEEDS is a number, for the seeds from 0 on, or a range such as 500-600, or one seed as 42-42. Before the seeds every
 point of every flow is visited, those included that the test suite leaves out because the fakes are in the same state.
+ENGINE is clickhouse or mariadb.
 """
 
 import logging
@@ -9,17 +10,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 import anyio
 from tests.simulation.clock import new_event_loop
-from tests.simulation.flows import FLOWS, clean_run, points, run
-from tests.simulation.process import Point
-from tests.simulation.schedule import simulate
+from tests.simulation.enumeration import points
+from tests.simulation.process import Asked, Point
 
+PACKAGES = {"clickhouse": "tests.simulation", "mariadb": "tests.simulation.mariadb"}
+"""Where the flows and the schedule of an engine are."""
 CHUNK = 10
 """Stories that a process tells before it says how it went."""
 PROGRESS = 30.0
@@ -57,16 +61,26 @@ def _is_stuck(number: int, frame: object) -> NoReturn:
     raise TimeoutError(f"no end in {STUCK} s of CPU")
 
 
-def visit(flow: str, point: Point) -> None:
-    """One point of a flow."""
-    anyio.run(run, flow, point, backend_options={"loop_factory": new_event_loop})
+def part(name: str) -> ModuleType:
+    """A module of the engine that is simulated."""
+    return import_module(f"{PACKAGES[os.environ.get('ENGINE', 'clickhouse')]}.{name}")
+
+
+def visit(flow: str, point: Point | None) -> list[Asked]:
+    """One point of a flow, or with none a clean run."""
+    run: Callable[[str, Point | None], Awaitable[list[Asked]]] = part("flows").run
+    return anyio.run(run, flow, point, backend_options={"loop_factory": new_event_loop})
+
+
+def simulate(seed: int) -> None:
+    """The story of a seed."""
+    part("schedule").simulate(seed)
 
 
 def crashes() -> Iterator[Callable[[], object]]:
     """All points of all flows."""
-    for flow in FLOWS:
-        trace = anyio.run(clean_run, flow, backend_options={"loop_factory": new_event_loop})
-        yield from (partial(visit, flow, point) for point in points(trace, each=True))
+    for flow in part("flows").FLOWS:
+        yield from (partial(visit, flow, point) for point in points(visit(flow, None), each=True))
 
 
 def tell_all(stories: Iterable[Callable[[], object]], what: str) -> int:

@@ -22,6 +22,7 @@ from tests.simulation.evidence import (
     short_uid,
     tables_of,
 )
+from tests.simulation.ground import Violation
 from tests.simulation.story import Story
 
 from chbackup import parse_archive_name
@@ -42,10 +43,6 @@ _MARGIN = 1.5
 Object = Mapping[str, Any]
 Place = tuple[str, int, int]
 """Application, shard, replica."""
-
-
-class Violation(AssertionError):
-    """What must never be was seen; the message is the whole story."""
 
 
 @dataclass

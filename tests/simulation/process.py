@@ -1,24 +1,23 @@
 """Accidents around one chosen request of a controller: it dies right before or after it, or the reply is lost."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
-import httpx
-from tests.cozydrivers.stage import Stage
 
-from chbackup import Client
-from chbackup._http import _BareClient
-from chbackup.testing._transport import FakeTransport, Handler
-from cozydrivers import ClickHouseDriver, KubeClient, Manager
+from cozydrivers import KubeClient, Manager
+from cozydrivers.drivers.base import Driver
 from cozydrivers.errors import LeadershipLost
 from cozydrivers.runtime.elector import Elector
-from cozydrivers.testing import ADMIN_TOKEN
+from cozydrivers.testing import ADMIN_TOKEN, FakeCluster
 from cozydrivers.testing._faults import Unreachable
 from cozydrivers.testing._serve import InProcess
 
 Moment = Literal["dies before", "dies after", "reply lost"]
+Meet = Callable[[str, str, Callable[[], Awaitable[Any]]], Awaitable[Any]]
+"""Carries a request of a process out: method, path, and the work. Raises LostReply."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,20 @@ class Asked(NamedTuple):
         return changes(self.request)
 
 
+class Place(Protocol):
+    """Where a process works: `drivers` are given what carries their requests to engines out."""
+
+    @property
+    def cluster(self) -> FakeCluster:
+        """The cluster."""
+
+    def now(self) -> datetime:
+        """The wall clock."""
+
+    def drivers(self, meet: Meet) -> Sequence[Driver]:
+        """The drivers of a process."""
+
+
 class Process:
     """A process with a controller and connections of its own: `alive` until it is killed, or strikes its `fate`.
 
@@ -52,7 +65,7 @@ class Process:
 
     def __init__(
         self,
-        stage: Stage,
+        place: Place,
         fate: Point | None = None,
         *,
         name: str = "controller",
@@ -64,13 +77,12 @@ class Process:
         self.alive = True
         self.struck = anyio.Event()
         self._fate = fate
-        self._stage = stage
+        self._cluster = place.cluster
         self._seen = seen
         self._scope = anyio.CancelScope()
         kube = KubeClient(InProcess(self._ask_cluster, ADMIN_TOKEN))
-        elector = Elector(kube, "default", "cozydrivers", name, now=stage.now) if elected else None
-        driver = ClickHouseDriver(connect=self._connect, objects=stage.network.objects.open)
-        self._manager = Manager(kube, drivers=[driver], elector=elector, now=stage.now)
+        elector = Elector(kube, "default", "cozydrivers", name, now=place.now) if elected else None
+        self._manager = Manager(kube, drivers=place.drivers(self.meet), elector=elector, now=place.now)
 
     async def run(self) -> None:
         """Live until killed; one that no longer leads ends by itself."""
@@ -90,31 +102,13 @@ class Process:
         self._scope.cancel()
 
     async def _ask_cluster(self, method: str, path: str, query: Any, headers: Any, body: bytes) -> Any:
-        work = self._stage.cluster.handle
+        work = self._cluster.handle
         try:
-            return await self._meet(method, path, lambda: work(method, path, query, headers, body))
+            return await self.meet(method, path, lambda: work(method, path, query, headers, body))
         except LostReply:
             raise Unreachable("lost") from None
 
-    def _connect(self, url: str, /, *, username: str, password: str, timeout: float) -> Client:
-        """A client for whoever has the address at the moment of each request."""
-        host = httpx.URL(url).host
-
-        async def handle(method: str, path: str, query: str, headers: Any, body: bytes) -> Any:
-            asked = f"{path}?{query}" if query else path
-            try:
-                return await self._meet(method, asked, lambda: self._at(host)(method, path, query, headers, body))
-            except LostReply:
-                raise ConnectionResetError("lost") from None
-
-        http_client = cast("httpx.AsyncClient", _BareClient(FakeTransport(handle)))
-        return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
-
-    def _at(self, host: str) -> Handler:
-        sidecar = self._stage.network._sidecars.get(host)
-        return sidecar.handle if sidecar is not None else _nobody
-
-    async def _meet(self, method: str, path: str, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def meet(self, method: str, path: str, work: Callable[[], Awaitable[Any]]) -> Any:
         """Carry a request out, unless the process is dead, or fate has it otherwise."""
         if not self.alive:
             await anyio.sleep_forever()
@@ -145,10 +139,6 @@ class Process:
         self.struck.set()
         self.kill()
         await anyio.sleep_forever()
-
-
-async def _nobody(*request: Any) -> tuple[int, dict[str, str], bytes]:
-    raise ConnectionRefusedError("nobody listens there")
 
 
 class LostReply(Exception):

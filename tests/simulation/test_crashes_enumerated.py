@@ -4,7 +4,8 @@ The requests are those of a clean run, which each slice of the points begins wit
 """
 
 import pytest
-from tests.simulation.flows import FLOWS, clean_run, points, run
+from tests.simulation.enumeration import points
+from tests.simulation.flows import FLOWS, clean_run, run
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ import base64
 import anyio
 import pytest
 from tests.cozydrivers.stage import TENANT
-from tests.simulation.observer import Violation
+from tests.simulation.ground import Violation
 from tests.simulation.story import Story
 from tests.simulation.world import TABLES, World
 

@@ -3,29 +3,29 @@
 from collections.abc import Mapping
 from typing import Any
 
-import anyio
 from tests.cozydrivers.stage import APP, CLASS, TENANT, Stage
+from tests.simulation.ground import Ground
 from tests.simulation.observer import Observer
-from tests.simulation.process import Point, Process, changes
+from tests.simulation.process import Meet
+from tests.simulation.sidecars import Sidecars
 from tests.simulation.story import Story
 
 from chbackup.testing import FakeSidecar, FakeStorage
+from cozydrivers import ClickHouseDriver
 from cozydrivers.api.apps import ClickHouse
-from cozydrivers.api.backups import Backup, BackupClass, BackupJob, RestoreJob
-from cozydrivers.api.base import KubeObject
+from cozydrivers.api.backups import BackupClass, BackupJob, RestoreJob
 from cozydrivers.api.core import Pod
-from cozydrivers.testing._status import Failure
+from cozydrivers.drivers.base import Driver
 from cozydrivers.testing.operators import Installation, Network
 
 TABLES = ("shop.orders", "shop.items")
 SECOND_APP = "other-clickhouse"
 
 
-class World(Stage):
-    """A stage with an observer, whose controllers are processes of their own.
+class World(Ground, Stage):
+    """A stage with an observer, whose controllers are processes of their own."""
 
-    What the world does itself goes past all faults of the API server.
-    """
+    observer: Observer
 
     def __init__(
         self,
@@ -38,9 +38,8 @@ class World(Stage):
         elected: bool = False,
     ) -> None:
         super().__init__()
-        self.story = story
+        self.begin(story, elected=elected)
         self.network = Network()
-        self.elected = elected
         self.parameters = {"deletionPolicy": "Delete", **(parameters or {})}
         storage = FakeStorage()
         self.apps = [
@@ -49,9 +48,7 @@ class World(Stage):
         ]
         self.app = self.apps[0]
         self.observer = Observer(self.cluster, self.apps, story)
-        self.processes: list[Process] = []
         self.rotating: set[str] = set()
-        self._numbers = 0
 
     async def set_up(self) -> None:
         """Deploy it all; each shard has tables with rows of its own."""
@@ -71,39 +68,11 @@ class World(Stage):
         """Those of all applications."""
         return [sidecar for app in self.apps for sidecar in app.sidecars.values()]
 
-    # Controllers
-
-    def process(self, fate: Point | None = None) -> Process:
-        """A controller that does not run yet."""
-        self._numbers += 1
-        process = Process(self, fate, name=f"controller-{self._numbers}", elected=self.elected, seen=self._told)
-        self.processes.append(process)
-        return process
-
-    def _told(self, who: str, request: str, answer: object) -> None:
-        if not changes(request):
-            return
-        if "/events" not in request and not request.endswith("/leases/cozydrivers"):
-            self.story.tell(f"{who}: {request} -> {answer[0] if isinstance(answer, tuple) else repr(answer)}")
-        self.observer.look()
-
-    async def supervise(self) -> None:
-        """Run a controller, and another one a second after each that ends."""
-        while True:
-            process = self.process()
-            self.story.tell(f"{process.name} starts")
-            await process.run()
-            self.story.tell(f"{process.name} has ended")
-            await anyio.sleep(1.0)
+    def drivers(self, meet: Meet) -> list[Driver]:
+        """That of ClickHouse."""
+        return [ClickHouseDriver(connect=Sidecars(self.network, meet).connect, objects=self.network.objects.open)]
 
     # What users do
-
-    def create(self, kind: type[KubeObject], name: str, spec: Mapping[str, Any]) -> None:
-        """Create an object."""
-        resource = kind.resource
-        body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name}, "spec": spec}
-        self.story.tell(f"user: creates {resource.kind} {name}")
-        self.cluster.act("POST", resource.path(TENANT), body)
 
     def backs_up(self, name: str, app: Installation | None = None) -> None:
         """Create a BackupJob."""
@@ -117,22 +86,6 @@ class World(Stage):
     def restores(self, name: str, backup: str, **options: Any) -> None:
         """Create a RestoreJob, in place."""
         self.create(RestoreJob, name, {"backupRef": {"name": backup}, **({"options": options} if options else {})})
-
-    def deletes(self, kind: type[KubeObject], name: str) -> None:
-        """Delete an object that exists."""
-        self.story.tell(f"user: deletes {kind.resource.kind} {name}")
-        self.cluster.act("DELETE", kind.resource.path(TENANT, name))
-
-    def patch(self, kind: type[KubeObject], name: str, patch: Mapping[str, Any], namespace: str = TENANT) -> None:
-        """Merge-patch an object."""
-        self.cluster.act("PATCH", kind.resource.path(namespace or None, name), dict(patch))
-
-    def find(self, kind: type[KubeObject], name: str) -> Any:
-        """An object as it is now, raw; None where there is none."""
-        try:
-            return self.cluster.act("GET", kind.resource.path(TENANT, name))
-        except Failure:
-            return None
 
     def drops_tables(self, app: Installation | None = None) -> None:
         """Drop the tables on every replica of an application."""
@@ -195,26 +148,6 @@ class World(Stage):
 
     # What is so
 
-    def succeeded(self, kind: type[KubeObject], name: str) -> bool:
-        """Whether a job has succeeded."""
-        return bool((self.find(kind, name) or {}).get("status", {}).get("phase") == "Succeeded")
-
     def backups(self, app: Installation) -> list[str]:
         """The names of an application's Backups that are not being deleted."""
-        found = self.cluster.act("GET", Backup.resource.path(TENANT))["items"]
-        return [
-            backup["metadata"]["name"]
-            for backup in found
-            if backup["spec"]["applicationRef"]["name"] == app.name and "deletionTimestamp" not in backup["metadata"]
-        ]
-
-    async def calm(self, within: float = 4 * 3600.0) -> None:
-        """Wait until nothing is left to do; then what must hold at the end is checked."""
-        pause, deadline = 0.25, anyio.current_time() + within
-        while waiting := self.observer.unfinished():
-            if anyio.current_time() > deadline:
-                self.observer.fail(f"wait: after {within:g} s without accidents there is still {waiting}")
-            await anyio.sleep(pause)
-            self.observer.look()
-            pause = min(pause * 1.2, 30.0)
-        self.observer.at_end()
+        return self.backups_of(app.name)

@@ -4,6 +4,7 @@ from cozydrivers.controllers.backupjob import BackupJobController
 from cozydrivers.controllers.restorejob import RestoreJobController
 from cozydrivers.drivers.base import Driver
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
+from cozydrivers.drivers.mariadb import MariaDBDriver
 from cozydrivers.errors import ApiError, CozydriversError, InvalidInput
 from cozydrivers.kube import KubeClient
 from cozydrivers.manager import Manager
@@ -17,5 +18,6 @@ __all__ = [
     "InvalidInput",
     "KubeClient",
     "Manager",
+    "MariaDBDriver",
     "RestoreJobController",
 ]

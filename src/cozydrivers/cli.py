@@ -21,6 +21,7 @@ from cozydrivers import _cli_import, _cli_purge, _cli_status
 from cozydrivers._cli_common import SidecarCa, connect_by
 from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
+from cozydrivers.drivers.mariadb import MariaDBDriver
 from cozydrivers.drivers.clickhouse.access import Connect
 from cozydrivers.errors import CozydriversError, LeadershipLost
 from cozydrivers.kube import KubeClient
@@ -152,9 +153,10 @@ async def _run(settings: Settings) -> None:
     connected = KubeClient.connect(kubeconfig=settings.kubeconfig, context=settings.context, metrics=metrics)
     async with connected as kube, anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
+        clickhouse = ClickHouseDriver(connect=settings.connect, callbacks=settings.callbacks, metrics=metrics)
         manager = Manager(
             kube,
-            drivers=[ClickHouseDriver(connect=settings.connect, callbacks=settings.callbacks, metrics=metrics)],
+            drivers=[clickhouse, MariaDBDriver()],
             namespaces=settings.namespaces,
             selector=settings.selector,
             limits=settings.limits,

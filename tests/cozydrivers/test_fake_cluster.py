@@ -380,4 +380,5 @@ async def test_all_definitions_of_the_project_are_served():
         _, _, body = await cluster.handle("GET", f"/apis/{group}/v1alpha1", {}, headers, b"")
         assert isinstance(body, bytes)
         found += [item["name"] for item in json.loads(body)["resources"] if "/" not in item["name"]]
-    assert found == ["backupclasses", "backupjobs", "backups", "plans", "restorejobs", "altinities", "clickhouses"]
+    backups = ["backupclasses", "backupjobs", "backups", "plans", "restorejobs"]
+    assert found == [*backups, "altinities", "mariadbs", "clickhouses", "mariadbs"]

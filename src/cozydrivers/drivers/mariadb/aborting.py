@@ -1,14 +1,13 @@
 """A run given up: its operator's objects are taken away, and so is the dump that came to no Backup."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 from cozydrivers.api.core import PersistentVolumeClaim
 from cozydrivers.api.mariadb import Restore
 from cozydrivers.clients.objects import ObjectStore
 from cozydrivers.drivers.base import Note, Outcome, Patience, RestoreRun, Run, Running, Succeeded
-from cozydrivers.drivers.mariadb import checkpoint
-from cozydrivers.drivers.mariadb.checkpoint import BackupState, Evidence, RestoreState
+from cozydrivers.drivers.mariadb import checkpoint, restoring
+from cozydrivers.drivers.mariadb.checkpoint import BackupState, RestoreState
 from cozydrivers.drivers.mariadb.dumps import dumps_under
 from cozydrivers.drivers.mariadb.evidence import remove_dumps
 from cozydrivers.drivers.mariadb.naming import Name, Purpose
@@ -117,7 +116,8 @@ async def _restore(run: RestoreRun) -> Outcome:
     removing = await _removed(run, "restore", "safety")
     if removing is not None:
         return removing
-    return Succeeded(_NOTHING.message, events=_halfway(run, state))
+    unknown = [Note("HalfRestored", "its checkpoint is damaged: nobody knows what was replaced", warning=True)]
+    return Succeeded(_NOTHING.message, events=unknown if state is None and run.checkpoint else restoring.left(run))
 
 
 def _state(run: Run) -> RestoreState | None:
@@ -133,26 +133,3 @@ async def _uid(run: Run) -> str:
     except NotFound:
         return ""
     return found.metadata.uid if is_own(found, run.uid) else ""
-
-
-def _halfway(run: Run, state: RestoreState | None) -> Sequence[Note]:
-    if state is None:
-        said = "the run's checkpoint is damaged, so nobody knows whether anything was replaced"
-        return [Note("HalfRestored", said, warning=True)] if run.checkpoint is not None else []
-    if state.over or state.task.purpose != "restore" or not state.task.uid:
-        return []
-    return [half_restored(run, state.safety)]
-
-
-def half_restored(run: Run, safety: Evidence | None) -> Note:
-    """What a restore leaves that has begun and not succeeded, and the way back."""
-    application = run.application.metadata.name
-    said = f"MariaDB {application} may hold a part of what was to be restored, and a part of what was there before"
-    name = Name.of(run, "safety")
-    back = (
-        f"what was there before is in the safety dump {safety.file or safety.claim or name} of {name}: "
-        "`cozydrivers import` makes a Backup of it, which a RestoreJob restores"
-        if safety
-        else "no safety dump was made; restore a Backup"
-    )
-    return Note("HalfRestored", f"{said}; {back}", warning=True)

@@ -21,8 +21,8 @@ from cozydrivers import _cli_import, _cli_purge, _cli_status
 from cozydrivers._cli_common import SidecarCa, connect_by
 from cozydrivers.drivers.callbacks import Callbacks
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
-from cozydrivers.drivers.mariadb import MariaDBDriver
 from cozydrivers.drivers.clickhouse.access import Connect
+from cozydrivers.drivers.mariadb import MariaDBDriver
 from cozydrivers.errors import CozydriversError, LeadershipLost
 from cozydrivers.kube import KubeClient
 from cozydrivers.manager import Manager

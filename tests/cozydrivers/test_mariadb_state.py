@@ -1,10 +1,12 @@
 """How the operator's objects stand, and what is done next with one of a run's: pure decisions, exhausted."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cozydrivers.api import apps
@@ -17,7 +19,7 @@ from cozydrivers.drivers.base import BackupRun
 from cozydrivers.drivers.mariadb.dumps import dumps_under
 from cozydrivers.drivers.mariadb.evidence import Span, dump_of, span_of
 from cozydrivers.drivers.mariadb.naming import PURPOSES, Name
-from cozydrivers.drivers.mariadb.work import Announce, Create, Decision, End, Finished, Sight, Task, decide
+from cozydrivers.drivers.mariadb.work import Announce, Create, Decision, End, Finished, Remember, Sight, Task, decide
 from cozydrivers.testing import FakeCluster
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -42,83 +44,94 @@ def owned(uid: str) -> list[dict[str, Any]]:
     return [{"apiVersion": "v1", "kind": "K", "name": "n", "uid": uid, "controller": True}]
 
 
-@st.composite
-def jobs(draw: st.DrawFn) -> Job | None:
-    if draw(st.booleans()):
-        return None
-    true = draw(st.sets(st.sampled_from(["Complete", "Failed", "FailureTarget", "SuccessCriteriaMet", "Suspended"])))
-    owner = draw(st.sampled_from([UID, UID, OTHER, ""]))
+JOBS: dict[str, dict[str, Any]] = {
+    "is at work": {},
+    "is suspended": {"suspend": True},
+    "has succeeded": {"true": ("SuccessCriteriaMet", "Complete"), "succeeded": 1},
+    "is about to succeed": {"true": ("SuccessCriteriaMet",), "succeeded": 1},
+    "is Complete without a Pod": {"true": ("Complete",)},
+    "is about to fail": {"true": ("FailureTarget",)},
+    "has failed": {"true": ("FailureTarget", "Failed"), "succeeded": 1},
+}
+
+
+def job_of(owner: str, uid: str, *, suspend: bool = False, true: tuple[str, ...] = (), succeeded: int = 0) -> Job:
+    conditions = [{"type": kind, "status": "True", "reason": "R"} for kind in true]
     return Job.decode(
         {
-            "metadata": {"uid": draw(st.sampled_from(["job", "job-again"])), "ownerReferences": owned(owner)},
-            "spec": {"suspend": draw(st.booleans())},
-            "status": {
-                "succeeded": draw(st.integers(0, 1)),
-                "conditions": [{"type": kind, "status": "True", "reason": "R"} for kind in sorted(true)],
-            },
+            "metadata": {"uid": uid, "ownerReferences": owned(owner)},
+            "spec": {"suspend": suspend},
+            "status": {"succeeded": succeeded, "conditions": conditions},
         }
     )
 
 
-@st.composite
-def things(draw: st.DrawFn, *kinds: type[Thing]) -> Thing:
-    kind = draw(st.sampled_from(kinds or (Backup, Restore, PhysicalBackup)))
-    reason, message = draw(st.sampled_from(REASONS))
-    condition = {"type": "Complete", "reason": reason, "message": message}
-    told = [{**condition, "status": draw(st.sampled_from(["True", "False", "Unknown"]))}] if reason else []
+def thing_of(
+    kind: type[Thing], told: tuple[str, str, str], *, uid: str = UID, owner: str = RUN_UID, deleted: bool = False
+) -> Thing:
+    status, reason, message = told
+    condition = {"type": "Complete", "status": status, "reason": reason, "message": message}
     metadata: dict[str, Any] = {
         "name": "n",
-        "uid": draw(st.sampled_from([UID, UID, OTHER])),
-        "labels": {RUN: draw(st.sampled_from([RUN_UID, RUN_UID, "somebody"]))},
-        "ownerReferences": owned(draw(st.sampled_from([RUN_UID, RUN_UID, "somebody"]))),
+        "uid": uid,
+        "labels": {RUN: owner},
+        "ownerReferences": owned(owner),
+        "deletionTimestamp": NOW.isoformat() if deleted else None,
     }
-    if draw(st.booleans()):
-        metadata["deletionTimestamp"] = NOW.isoformat()
-    return kind.decode({"metadata": metadata, "spec": {}, "status": {"conditions": told}})
+    return kind.decode({"metadata": metadata, "spec": {}, "status": {"conditions": [condition] if reason else []}})
+
+
+ALL_JOBS: list[Job | None] = [
+    None,
+    *(job_of(owner, uid, **shape) for owner, uid, shape in product((UID, OTHER), ("job", "job-again"), JOBS.values())),
+]
+ALL_TOLD = [(status, *words) for status, words in product(("True", "False", "Unknown"), REASONS)]
+KINDS: tuple[type[Thing], ...] = (Backup, Restore, PhysicalBackup)
 
 
 # How an object stands
 
 
-def witnesses(job: Job | None, thing: Thing) -> bool:
+def everything() -> Iterator[tuple[Thing, Job | None, State]]:
+    """Each way in which an object and a Job of its name can be seen, and how the object stands then."""
+    things = [thing_of(kind, told) for kind, told in product(KINDS, ALL_TOLD)]
+    yield from ((thing, job, state_of(thing, job)) for thing, job in product(things, ALL_JOBS))
+
+
+def witnesses(job: Job | None) -> bool:
     """Whether a Job says that this very object has succeeded."""
-    own = job is not None and job.is_controlled_by(thing.metadata.uid)
-    well = job is not None and job.condition("Complete") is not None and job.status.succeeded > 0
-    failed = job is not None and (job.condition("Failed") or job.condition("FailureTarget"))
-    return own and well and not failed
+    if job is None or not job.is_controlled_by(UID):
+        return False
+    failed = job.condition("Failed") or job.condition("FailureTarget")
+    return job.condition("Complete") is not None and job.status.succeeded > 0 and not failed
 
 
-@given(things(), jobs())
-@settings(max_examples=150)
-def test_nothing_has_succeeded_without_both_witnesses(thing, job):
-    state = state_of(thing, job)
-    assert state.phase in get_args(Phase)
-    told = thing.status.condition("Complete")
-    by_reason = told is not None and told.reason in ("JobComplete", "CronJobSucess") and told.status == "True"
-    assert (state.phase == "Succeeded") == (by_reason and witnesses(job, thing))
+def test_nothing_has_succeeded_without_both_witnesses():
+    for thing, job, state in everything():
+        told = thing.status.condition("Complete")
+        by_reason = told is not None and told.reason in ("JobComplete", "CronJobSucess") and told.status == "True"
+        assert state.phase in get_args(Phase)
+        assert (state.phase == "Succeeded") == (by_reason and witnesses(job)), (told, job)
 
 
-@given(things(), jobs())
-@settings(max_examples=150)
-def test_a_failure_is_one_whatever_the_status_of_the_condition(thing, job):
+def test_a_failure_is_one_whatever_the_status_of_the_condition():
     """Defect 1: `Complete=True` of a failed Job."""
-    told = thing.status.condition("Complete")
-    own = job is None or job.is_controlled_by(thing.metadata.uid)
-    if told is not None and told.reason in ("JobFailed", "SnapshotFailed") and own:
-        assert state_of(thing, job).phase == "Failed"
+    for thing, job, state in everything():
+        told = thing.status.condition("Complete")
+        own = job is None or job.is_controlled_by(UID)
+        if told is not None and told.reason in ("JobFailed", "SnapshotFailed") and own:
+            assert state.phase == "Failed", (told, job)
 
 
-@given(things(), jobs())
-@settings(max_examples=100)
-def test_a_job_of_another_object_tells_nothing(thing, job):
+def test_a_job_of_another_object_tells_nothing():
     """5.7: the operator adopts the Job of an object that had the same name."""
-    if job is not None and not job.is_controlled_by(thing.metadata.uid):
-        assert state_of(thing, job) == State("Unknown", "ForeignJob", state_of(thing, job).message)
+    for _, job, state in everything():
+        if job is not None and not job.is_controlled_by(UID):
+            assert (state.phase, state.reason) == ("Unknown", "ForeignJob")
 
 
-@given(things())
-def test_what_has_run_is_not_at_work(thing):
-    assert not (has_run(thing) and is_at_work(thing))
+def test_what_has_run_is_not_at_work():
+    assert not any(has_run(thing) and is_at_work(thing) for thing, _, _ in everything())
 
 
 @pytest.mark.parametrize(
@@ -158,44 +171,56 @@ def run_of(*, fresh: bool = False) -> BackupRun:
     )
 
 
-tasks = st.builds(
-    Task,
-    purpose=st.sampled_from(PURPOSES),
-    uid=st.sampled_from(["", UID, OTHER]),
-    job_uid=st.sampled_from(["", "job", "job-again"]),
-)
+OWN_TOLD = (("", "", ""), ("True", "JobComplete", ""), ("True", "JobFailed", ""), ("False", "JobRunning", ""))
+TASKS = [Task(purpose="dump", uid=uid, job_uid=job) for uid, job in product(("", UID, OTHER), ("", "job", "job-again"))]
+ALL_THINGS: list[Any] = [
+    None,
+    *(
+        thing_of(Backup, told, uid=uid, owner=owner, deleted=deleted)
+        for told, uid, owner, deleted in product(OWN_TOLD, (UID, OTHER), (RUN_UID, "somebody"), (True, False))
+    ),
+]
 
 
-@given(tasks, st.one_of(st.none(), things(Backup, Restore)), jobs(), st.booleans())
-@settings(max_examples=300)
-def test_every_sight_has_a_decision_and_it_does_no_harm(task, thing, job, fresh):
-    decision = decide(task, Sight("n", thing, job), run_of(fresh=fresh))
-    assert isinstance(decision, get_args(Decision))
-    if isinstance(decision, Create | Announce):
-        assert thing is None, "never over one that is there"
-        assert not task.uid, "never after one that was there (I3)"
-        assert isinstance(decision, Create) == fresh, "only what was intended just now is sent"
-    if isinstance(decision, Finished):
+def decided() -> Iterator[tuple[Task, Backup | None, Job | None, bool, Decision]]:
+    """Each way in which a run's object can be seen, and what is next then."""
+    runs = {fresh: run_of(fresh=fresh) for fresh in (True, False)}
+    for task, thing, job, fresh in product(TASKS, ALL_THINGS, ALL_JOBS, runs):
+        yield task, thing, job, fresh, decide(task, Sight("n", thing, job), runs[fresh])
+
+
+def test_nothing_is_created_twice():
+    """Neither over what is there, nor after what was there, nor before it was intended (I3)."""
+    for task, thing, _, fresh, decision in decided():
+        assert isinstance(decision, get_args(Decision))
+        if isinstance(decision, Create | Announce):
+            assert thing is None
+            assert not task.uid
+            assert isinstance(decision, Create) == fresh
+
+
+def test_only_the_run_s_own_object_and_the_job_of_its_first_run_succeed():
+    for task, thing, job, _, decision in decided():
+        if not isinstance(decision, Finished):
+            continue
         assert thing is not None
-        assert state_of(thing, job).phase == "Succeeded"
-        assert thing.is_controlled_by(RUN_UID), "another's success is none (I11)"
-        assert thing.metadata.labels[RUN] == RUN_UID
-        assert task.uid == thing.metadata.uid
         assert job is not None
-        assert task.job_uid == job.metadata.uid, "nor that of a Job that was not there from the start"
-    if thing is not None and not thing.is_controlled_by(RUN_UID):
-        assert isinstance(decision, End)
-        assert decision.reason == "Refused"
+        assert state_of(thing, job).phase == "Succeeded"
+        assert thing.is_controlled_by(RUN_UID)
+        assert (task.uid, task.job_uid) == (thing.metadata.uid, job.metadata.uid)
 
 
-@given(tasks, things(Backup, Restore), jobs())
-def test_what_is_remembered_is_not_remembered_again(task, thing, job):
-    decision: Any = task
-    for _ in range(3):
-        decision = decide(decision.task if hasattr(decision, "task") else task, Sight("n", thing, job), run_of())
-        if not hasattr(decision, "task"):
-            return
-    raise AssertionError("it is saved without an end")
+def test_what_somebody_else_has_created_ends_the_run():
+    for _, thing, _, _, decision in decided():
+        if thing is not None and not thing.is_controlled_by(RUN_UID):
+            assert isinstance(decision, End)
+            assert decision.reason == "Refused"
+
+
+def test_what_is_remembered_is_remembered_once():
+    for _, thing, job, _, decision in decided():
+        if isinstance(decision, Remember):
+            assert not isinstance(decide(decision.task, Sight("n", thing, job), run_of()), Remember)
 
 
 # Which dump is the run's

@@ -66,7 +66,9 @@ async def specs(stage: MariaDBStage) -> list[Mapping[str, Any]]:
 async def until(holds: Callable[[], bool], *, within: float = 120.0) -> None:
     """Wait until something holds."""
     with anyio.fail_after(within):
-        while not holds():
+        while True:
+            if holds():
+                return
             await anyio.sleep(0.5)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.cozydrivers.checks import reason_of
+from tests.cozydrivers.checks import gone, reason_of
 from tests.cozydrivers.mariadb_restores import (
     LATER,
     ROWS,
@@ -24,7 +24,6 @@ from tests.cozydrivers.mariadb_restores import (
 from tests.cozydrivers.mariadb_stage import APP, BUCKET, SERVER, metadata_of
 from tests.cozydrivers.stage import TENANT, condition
 
-from cozydrivers.api import mariadb
 from cozydrivers.api.backups import RestoreJob
 from cozydrivers.api.core import PersistentVolumeClaim, Secret
 from cozydrivers.clients.objects import Coordinates, StoreError
@@ -56,9 +55,8 @@ async def test_the_dump_of_the_backup_comes_back_and_what_it_replaces_is_dumped_
         assert "tables created since then stay" in note
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_what_the_operator_is_told_leaves_it_no_choice(version):
-    async with backed_up(version, databases=["shop"], logLevel="debug") as stage:
+async def test_what_the_operator_is_told_leaves_it_no_choice():
+    async with backed_up(databases=["shop"], logLevel="debug") as stage:
         record = metadata_of(await stage.made("nightly"))
         job = await stage.restore("undo", "nightly", options={"database": "shop", **SKIP})
         await until_restoring(stage)
@@ -158,9 +156,8 @@ async def test_only_the_database_that_is_asked_for_is_restored():
         assert (rows(stage), stage.server.rows("other", "items")) == (LATER, [(1, "x")])
 
 
-@pytest.mark.parametrize("storage", ["persistentVolumeClaim", "volume"])
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_a_dump_on_a_volume_is_restored_and_what_is_assumed_is_said(version, storage):
+@pytest.mark.parametrize(("storage", "version"), [("persistentVolumeClaim", "26.6.0"), ("volume", "25.10.2")])
+async def test_a_dump_on_a_volume_is_restored_and_what_is_assumed_is_said(storage, version):
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     place = claim if storage == "persistentVolumeClaim" else {"nfs": {"server": "nas", "path": "/dumps"}}
     async with backed_up(version, storage={"s3": None, storage: place}) as stage:
@@ -195,11 +192,10 @@ async def test_where_the_store_can_not_be_read_the_dump_is_assumed_and_still_jus
 
     stage.driver = lambda: MariaDBDriver(objects=closed)  # type: ignore[method-assign]
     async with stage.working():
-        job = await stage.end_of(await stage.restore("undo", "nightly"), within=1200)
+        job = await restored(stage, options=SKIP)
         assert (job.status.phase, rows(stage)) == ("Succeeded", ROWS)
         [note] = await stage.events("DumpAssumed")
         assert "can't be reached" in note
-        assert "can't be looked at" in condition(job, "SafetyCopy").message
 
 
 async def test_a_restore_that_fails_says_what_it_may_have_done_and_how_to_go_back():
@@ -221,10 +217,9 @@ async def test_a_restore_that_is_deleted_is_stopped_and_says_so():
         job = await stage.restore("undo", "nightly")
         await until_restoring(stage)
         await stage.kube.delete(RestoreJob, "undo", TENANT, uid=job.metadata.uid)
-        with anyio.fail_after(120):
-            while await stage.operators(mariadb.Restore) or (await stage.kube.list(RestoreJob, TENANT)).items:
-                await anyio.sleep(1)
-        await anyio.sleep(60)
+        await gone(stage, RestoreJob, "undo")
+        await assert_nothing_left(stage)
+        await anyio.sleep(30)
         assert not loaded(stage)
         [note] = await stage.events("HalfRestored")
         assert "cozydrivers import" in note

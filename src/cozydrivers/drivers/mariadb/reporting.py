@@ -11,7 +11,8 @@ from cozydrivers.drivers.mariadb.naming import Name, server_of
 from cozydrivers.drivers.mariadb.options import Options
 from cozydrivers.drivers.mariadb.record import written
 from cozydrivers.drivers.mariadb.restore import Source, may_have_begun
-from cozydrivers.drivers.mariadb.storage import Place
+from cozydrivers.drivers.mariadb.storage import Place, place_of
+from cozydrivers.errors import InvalidInput
 
 _RESTORED = "TablesRestored"
 SKIPPED = Condition(
@@ -116,14 +117,21 @@ def way_back(label: str, evidence: Evidence) -> str:
     return f"{label} of {written(evidence.taken_at)} holds what was there before: {how}"
 
 
-def half_restored(run: Run, state: RestoreState, back: str) -> str:
+def half_restored(run: Run, state: RestoreState) -> str:
     """What a restore that has not come to its end may have done, and how to go back; empty where it has not begun."""
     if not may_have_begun(state) or state.over:
         return ""
-    return (
-        f"MariaDB {server_of(run.application.metadata.name)} may be half restored from {state.chosen.label}: "
-        f"{back or 'there is no safety dump; restore once more, or another Backup'}"
-    )
+    back = _way_back_now(run, state.safety) if state.safety else "there is no safety dump; restore once more"
+    return f"MariaDB {server_of(run.application.metadata.name)} may be half restored from {state.chosen.label}: {back}"
+
+
+def _way_back_now(run: Run, evidence: Evidence) -> str:
+    """By the strategy as it is now, which may be gone by a clean-up."""
+    try:
+        label = safety_label(run, place_of(run.strategy), evidence)
+    except InvalidInput:
+        label = f"{evidence.file or evidence.claim or 'the dump'} of {Name.of(run, 'safety')}"
+    return way_back(label, evidence)
 
 
 def half(message: str) -> list[Condition]:

@@ -288,7 +288,7 @@ async def _finish(run: RestoreRun, state: RestoreState) -> Outcome:
 
 async def _failed(run: RestoreRun, state: RestoreState, end: End) -> Failed:
     words = await last_words(run, end.failed.job, end.failed.pods) if end.failed else ""
-    half = reporting.half_restored(run, state.model_copy(update={"over": False}), _way_back(run, state))
+    half = reporting.half_restored(run, state.model_copy(update={"over": False}))
     message = f"{end.message}{words}" + (f"; {half}" if half else "")
     return Failed(end.reason, message, conditions=reporting.half(half))
 
@@ -301,22 +301,10 @@ def _waiting(run: Run, sight: Sight) -> Running:
     return replace(dumping.waiting(run, sight), reason=_RESTORING)
 
 
-# Go back
-
-
 def left(run: Run) -> list[Note]:
     """What a restore that is given up leaves, for its clean-up to say: read tolerantly."""
     with suppress(InvalidInput):
         state = checkpoint.read(RestoreState, run)
-        half = reporting.half_restored(run, state, _way_back(run, state)) if state else ""
+        half = reporting.half_restored(run, state) if state else ""
         return [Note("HalfRestored", half, warning=True)] if half else []
     return []
-
-
-def _way_back(run: Run, state: RestoreState) -> str:
-    if state.safety is None:
-        return ""
-    try:
-        return reporting.way_back(reporting.safety_label(run, place_of(run.strategy), state.safety), state.safety)
-    except InvalidInput:  # the strategy is gone, or was changed since
-        return reporting.way_back("the safety dump", state.safety)

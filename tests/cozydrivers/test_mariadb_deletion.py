@@ -1,5 +1,6 @@
 """A dump goes with its Backup where all says so: the recorded one, alone, and never by what a tenant has written."""
 
+import contextlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cozydrivers.checks import gone, without
+from tests.cozydrivers.fate import Fate, LostReply, fated_kube
 from tests.cozydrivers.mariadb_backups import (
     DUMP,
     HOUR,
@@ -27,10 +29,11 @@ from cozydrivers.api import apps
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Namespace, PersistentVolumeClaim, Secret
-from cozydrivers.clients.objects import StoredObject
+from cozydrivers.clients.objects import StoredObject, StoreError
+from cozydrivers.controllers.backup import BackupController
 from cozydrivers.controllers.ledger import FORMER
 from cozydrivers.drivers.base import Failed, Inspection, Intent, Running, Succeeded
-from cozydrivers.drivers.mariadb import deleting, record
+from cozydrivers.drivers.mariadb import MariaDBDriver, deleting, record
 from cozydrivers.drivers.mariadb.auditing import Seen
 from cozydrivers.drivers.mariadb.deleting import SAFETY_KEPT, decide, expired
 from cozydrivers.drivers.mariadb.record import Recorded
@@ -221,6 +224,61 @@ async def test_what_was_not_announced_is_not_deleted():
     assert announced == [(found.key, True), (late, True)]
 
 
+# Accidents
+
+
+class FatedBucket:
+    """The bucket, as one controller reaches it."""
+
+    def __init__(self, stage, fate):
+        self._bucket = stage.bucket
+        self._fate = fate
+        self.list, self.part = stage.bucket.list, stage.bucket.part
+
+    @contextlib.asynccontextmanager
+    async def open(self, coordinates, /):
+        async with self._bucket.open(coordinates):
+            yield self
+
+    async def delete(self, key):
+        try:
+            await self._fate.meet("DELETE", key, lambda: self._bucket.delete(key))
+        except LostReply:
+            raise StoreError("lost") from None
+
+
+@pytest.mark.parametrize("dies", [True, False])
+@pytest.mark.parametrize("number", range(1, 7))
+async def test_an_accident_around_any_request_is_made_good(number, dies):
+    """A crash after each request, and before the next; or its reply is lost."""
+    stage = await deployed()
+    kept = await dumped(stage, "older")
+    await backed_up(stage, kept, "older")
+    await backed_up(stage, await dumped(stage, "nightly"))
+    fate = Fate(number, dies=dies)
+    driver = MariaDBDriver(objects=FatedBucket(stage, fate).open)
+    controller = BackupController(fated_kube(stage, fate), drivers=[driver], now=stage.now)
+    async with anyio.create_task_group() as tasks:
+
+        async def first() -> None:
+            async with controller:
+                await controller.run()
+
+        tasks.start_soon(first)
+        await anyio.sleep(1)
+        await delete(stage)
+        with anyio.move_on_after(300):
+            await fate.struck.wait()
+        if not dies:
+            await gone(stage, Backup, "nightly")
+        tasks.cancel_scope.cancel()
+    async with followed(stage):
+        await gone(stage, Backup, "nightly")
+        await anyio.sleep(60)
+    assert stage.bucket.keys == [kept.key], fate.where
+    assert await exists(stage, "older")
+
+
 # On volumes
 
 
@@ -350,7 +408,8 @@ KEYS = [
     "shop/nightly-0a1b2c-0123456789ab-dumped/x",
     "x",
 ]
-OBJECTS = st.lists(st.builds(StoredObject, st.sampled_from(KEYS), st.sampled_from([0, 7, 8]), st.just(NOW)), max_size=4)
+STORED = st.builds(StoredObject, st.sampled_from(KEYS), st.sampled_from([0, 7, 8]), st.just(NOW))
+OBJECTS = st.lists(STORED, unique_by=lambda each: each.key)
 
 
 def other(metadata, *, going):

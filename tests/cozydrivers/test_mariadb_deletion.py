@@ -40,6 +40,7 @@ from cozydrivers.drivers.mariadb.record import Recorded
 from cozydrivers.drivers.mariadb.storage import place_of
 from cozydrivers.drivers.mariadb.store import Access
 from cozydrivers.errors import NotFound
+from cozydrivers.runtime.audit import LOGGER
 from cozydrivers.runtime.locks import storage_lock
 
 pytestmark = pytest.mark.anyio
@@ -279,7 +280,14 @@ async def test_an_accident_around_any_request_is_made_good(number, dies):
     assert await exists(stage, "older")
 
 
-# On volumes
+# Where nobody can look
+
+
+async def test_with_credentials_that_only_the_operator_can_use_it_stays():
+    stage = await deployed()
+    await stage.template(storage={"s3": {"sessionTokenSecretKeyRef": {"name": "token", "key": "token"}}})
+    await backed_up(stage, await dumped(stage, "nightly"))
+    await retained(stage, "not an access key and a secret key")
 
 
 async def on_claim(stage, **changes):
@@ -382,6 +390,37 @@ async def test_safety_dumps_are_kept_for_30_days():
     await backed_up(stage, imported, "imported")
     assert await expire(stage) == [("about to", old.key, old.size), ("done", old.key, old.size)]
     assert stage.bucket.keys == sorted(each.key for each in stays)
+
+
+async def test_the_next_restore_that_succeeds_deletes_them_and_says_so_in_the_audit_log(caplog):
+    stage = await staged()
+    old = await dumped(stage, "older", purpose="safety", age=SAFETY_KEPT + HOUR)
+    async with stage.working():
+        backup = await stage.backed_up()
+        job = await stage.end_of(await stage.restore("undo", backup.metadata.name))
+    assert job.status.phase == "Succeeded", job.status.message
+    assert old.key not in stage.bucket.keys
+    assert len([key for key in stage.bucket.keys if "-safety/" in key]) == 1
+    lines = [json.loads(each.getMessage()) for each in caplog.records if each.name == LOGGER]
+    told = [(line["action"], line["outcome"], line["kind"]) for line in lines if line["archive"] == old.key]
+    assert told == [("delete", "about to", "RestoreJob"), ("delete", "done", "RestoreJob")]
+    assert all("30 days" in line["rule"] for line in lines if line["archive"] == old.key)
+
+
+async def test_claims_of_safety_dumps_are_kept_as_long():
+    stage = await deployed()
+    names = [(await dumped(stage, job, purpose=purpose)).name for job, purpose in (("undo", "safety"), ("x", "dump"))]
+    claims = [
+        await stage.kube.create(PersistentVolumeClaim, {"metadata": {"name": name}, "spec": {}}, TENANT)
+        for name in [*names, "data"]
+    ]
+    home = await stage.kube.get(Namespace, TENANT)
+    run = run_of(stage, await stage.kube.get(apps.MariaDB, APP, TENANT), uid=home.metadata.uid)
+    place = place_of({"template": {"storage": {"persistentVolumeClaim": {}}}})
+    for ahead, left in ((SAFETY_KEPT - HOUR, 3), (SAFETY_KEPT + HOUR, 2)):
+        await deleting.expire(replace(run, now=stage.now() + ahead), Access(stage.bucket.open), place)
+        there = [await has_claim(stage, each.metadata.name) for each in claims]
+        assert there == [left == 3, True, True]
 
 
 async def test_what_can_t_be_deleted_or_written_to_the_audit_log_stays_until_the_next_restore():

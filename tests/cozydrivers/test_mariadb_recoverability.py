@@ -183,6 +183,11 @@ async def test_on_a_volume_nothing_more_than_the_claim_can_be_seen(storage, good
         unseen = replace(unseen, claim=dump.name, claim_uid=claim.metadata.uid)
     await backed_up(stage, unseen, conditions=[])
     found = await look(stage)
+    assert (named(found.orphans), named(found.safety_copies)) == ([], [])
+    await stage.kube.create(
+        PersistentVolumeClaim, {"metadata": {"name": f"{dump.name[:-4]}safety"}, "spec": {}}, TENANT
+    )
+    assert named((await look(stage)).safety_copies) == ([f"{dump.name[:-4]}safety"] if good else [])
     assert ([each.backup for each in found.good], named(found.suspicious)) == (
         (["nightly"], []) if good else ([], ["nightly"])
     )

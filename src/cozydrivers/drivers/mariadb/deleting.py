@@ -21,10 +21,11 @@ from cozydrivers.drivers.base import DeleteRun, Failed, Intent, Outcome, Patienc
 from cozydrivers.drivers.mariadb import record
 from cozydrivers.drivers.mariadb.auditing import Seen, is_absent, see
 from cozydrivers.drivers.mariadb.folders import Folder, folders_of, is_own, named_by
+from cozydrivers.drivers.mariadb.naming import Name
 from cozydrivers.drivers.mariadb.record import Recorded
 from cozydrivers.drivers.mariadb.storage import Place, place_of
 from cozydrivers.drivers.mariadb.store import TIMEOUT, Access, opened
-from cozydrivers.errors import NotFound
+from cozydrivers.errors import ApiError, NotFound
 
 SAFETY_KEPT = timedelta(days=30)
 """How long the dump of what a restore has replaced is kept at least."""
@@ -96,6 +97,8 @@ async def step(run: DeleteRun, access: Access) -> Outcome:
     recorded = record.checked(run.backup.spec.driver_metadata, own, place)
     if place.s3 is None:
         return await _on_claim(run, recorded)
+    if place.closed:
+        return Failed("Refused", f"nobody can look at its dump from here: {place.closed}")
     try:
         async with opened(run, access, place) as store:
             return await _in_bucket(run, recorded, store)
@@ -170,22 +173,49 @@ def expired(place: Place, objects: Iterable[StoredObject], backups: Iterable[Bac
     ]
 
 
+def expired_claims(
+    claims: Iterable[PersistentVolumeClaim], backups: Iterable[Backup], run: Run
+) -> list[PersistentVolumeClaim]:
+    """The claims of such safety dumps."""
+    named = named_by(backups)
+    return [
+        each
+        for each in claims
+        if (name := Name.parse(each.metadata.name)) and name.purpose == "safety" and is_own(name, run)
+        if str(name) not in named and each.metadata.deletion_timestamp is None
+        if (made := each.metadata.creation_timestamp) is not None and run.now - made > SAFETY_KEPT
+    ]
+
+
 async def expire(run: Run, access: Access, place: Place) -> None:
     """Delete the expired safety dumps of a place, as well as it can be done; a restore that has succeeded does so.
 
-    Each has its lines in the audit log. What is left is tried again by the next restore. Raises ApiError.
+    Each has its lines in the audit log. What is left is tried again by the next restore. On a volume that others write
+    to nothing is deleted.
     """
     try:
         with anyio.fail_after(TIMEOUT):
-            async with opened(run, access, place) as store:
-                for folder in expired(place, await store.list(place.prefix), await _backups(run), run):
-                    await _empty(run, store, folder)
-    except (StoreError, OSError) as error:  # TimeoutError among it
+            if place.kind == "persistentVolumeClaim":
+                await _expire_claims(run)
+            elif place.s3 is not None:
+                async with opened(run, access, place) as store:
+                    await _expire_folders(run, store, place)
+    except (StoreError, ApiError, OSError) as error:  # TimeoutError among the last
         _log.warning("expired safety dumps of %s stay: %s", run.application.metadata.name, error)
 
 
-async def _empty(run: Run, store: ObjectStore, folder: Folder) -> None:
-    for each in folder.objects:
-        run.audit("about to", each.key, each.size, rule=_EXPIRED)
-        await store.delete(each.key)
-        run.audit("done", each.key, each.size, rule=_EXPIRED)
+async def _expire_folders(run: Run, store: ObjectStore, place: Place) -> None:
+    for folder in expired(place, await store.list(place.prefix), await _backups(run), run):
+        for each in folder.objects:
+            run.audit("about to", each.key, each.size, rule=_EXPIRED)
+            await store.delete(each.key)
+            run.audit("done", each.key, each.size, rule=_EXPIRED)
+
+
+async def _expire_claims(run: Run) -> None:
+    claims = (await run.kube.list(PersistentVolumeClaim, run.namespace)).items
+    for each in expired_claims(claims, await _backups(run), run):
+        name = each.metadata.name
+        run.audit("about to", name, 0, rule=_EXPIRED)
+        await run.kube.delete(PersistentVolumeClaim, name, run.namespace, uid=each.metadata.uid)
+        run.audit("done", name, 0, rule=_EXPIRED)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cozydrivers.api.backups import Backup
+from cozydrivers.api.core import PersistentVolumeClaim
 from cozydrivers.clients.mariadb import Restore, Thing, by_condition, has_run
 from cozydrivers.clients.objects import ObjectStore, StoredObject
 from cozydrivers.drivers.base import Finding, GoodSet, Inspection, Leftover, Recoverability
@@ -16,7 +17,7 @@ from cozydrivers.drivers.mariadb import record
 from cozydrivers.drivers.mariadb.auditing import Seen, claim_uid, is_absent, judge
 from cozydrivers.drivers.mariadb.dumps import dumps_under
 from cozydrivers.drivers.mariadb.folders import Folder, folders_of, is_busy, is_own, loose, named_by
-from cozydrivers.drivers.mariadb.naming import server_of
+from cozydrivers.drivers.mariadb.naming import Name, Purpose, server_of
 from cozydrivers.drivers.mariadb.record import Recorded
 from cozydrivers.drivers.mariadb.storage import Place, place_of
 from cozydrivers.drivers.mariadb.store import LIST_TIMEOUT, Access, Unread, asked
@@ -49,7 +50,8 @@ class View:
     """All that is decided on.
 
     `objects` are all under the place's prefix, `named` the Backups of the namespace by the runs whose dumps they
-    record, `things` the operator's objects for the application's server. `unread` says what could not be read.
+    record, `things` the operator's objects for the application's server, `claims` those of the namespace where dumps go
+    to such. `unread` says what could not be read.
     """
 
     place: Place
@@ -58,6 +60,7 @@ class View:
     named: Mapping[str, str] = field(default_factory=dict)
     things: Sequence[Thing] = ()
     unread: Sequence[str] = ()
+    claims: Sequence[PersistentVolumeClaim] = ()
 
 
 # Decide. Pure and total
@@ -116,11 +119,22 @@ def _good(known: Known, view: View) -> GoodSet:
 
 def _own(view: View, run: Inspection) -> list[Folder]:
     """The folders of this namespace that no job is about to write to or to read."""
+    return [each for each in folders_of(view.place, view.objects) if _is_idle(each.name, view, run)]
+
+
+def _is_idle(name: Name, view: View, run: Inspection) -> bool:
+    """Whether a run of this namespace has made it, and none is at work on it."""
     at_work = {each.metadata.name for each in view.things if not has_run(each)}
+    return is_own(name, run) and not is_busy(name, run.busy) and str(name) not in at_work
+
+
+def _claims(view: View, run: Inspection, purpose: Purpose) -> list[Leftover]:
+    """The claims of runs that no Backup names; what is on one can't be seen."""
+    parsed = [(Name.parse(each.metadata.name), each.metadata.creation_timestamp) for each in view.claims]
     return [
-        each
-        for each in folders_of(view.place, view.objects)
-        if is_own(each.name, run) and not is_busy(each.name, run.busy) and str(each.name) not in at_work
+        Leftover(str(name), f"a PersistentVolumeClaim, made at {made:%Y-%m-%dT%H:%M:%SZ}")
+        for name, made in parsed
+        if name and name.purpose == purpose and _is_idle(name, view, run) and str(name) not in view.named
     ]
 
 
@@ -128,16 +142,18 @@ def _orphans(view: View, run: Inspection) -> list[Leftover]:
     """Dumps of runs that no Backup of the namespace names: any, because applications may share a prefix."""
     found = [each for each in _own(view, run) if each.name.purpose == "dump" and str(each.name) not in view.named]
     whole = "whole as far as a list shows, and no Backup names it"
-    return [Leftover(str(each.name), each.gap or whole, each.size) for each in found if each.dumps]
+    orphans = [Leftover(str(each.name), each.gap or whole, each.size) for each in found if each.dumps]
+    return [*orphans, *_claims(view, run, "dump")]
 
 
 def _safety_copies(view: View, run: Inspection) -> list[Leftover]:
     found = [each for each in _own(view, run) if each.name.purpose == "safety" and str(each.name) not in view.named]
-    return [
+    copies = [
         Leftover(str(each.name), f"taken at {max(dump.second for dump in each.dumps)}", each.size)
         for each in found
         if each.dumps
     ]
+    return [*copies, *_claims(view, run, "safety")]
 
 
 def _debris(view: View, run: Inspection) -> list[Leftover]:
@@ -238,7 +254,9 @@ async def _on_volume(view: View, run: Inspection) -> View:
     for each in (_read(backup, run, view.place) for backup in run.backups):
         claim = await claim_uid(run, each.recorded.claim) if each.recorded else ""
         known.append(Known(each.backup, each.recorded, Seen(claim=claim), each.trouble))
-    return View(view.place, known, (), view.named, view.things)
+    own = view.place.kind == "persistentVolumeClaim"
+    claims = (await run.kube.list(PersistentVolumeClaim, run.namespace)).items if own else ()
+    return View(view.place, known, (), view.named, view.things, claims=claims)
 
 
 def _read(backup: Backup, run: Inspection, place: Place) -> Known:

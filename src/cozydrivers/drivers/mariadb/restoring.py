@@ -22,7 +22,17 @@ from cozydrivers.drivers.base import (
     Running,
     Succeeded,
 )
-from cozydrivers.drivers.mariadb import checkpoint, dumping, record, reference, reporting, restore, target, work
+from cozydrivers.drivers.mariadb import (
+    checkpoint,
+    deleting,
+    dumping,
+    record,
+    reference,
+    reporting,
+    restore,
+    target,
+    work,
+)
 from cozydrivers.drivers.mariadb import options as asking
 from cozydrivers.drivers.mariadb.backing_up import refuse_pods
 from cozydrivers.drivers.mariadb.checkpoint import Evidence, RestoreState
@@ -58,7 +68,7 @@ async def step(run: RestoreRun, access: Access) -> Outcome:
         case "restoring":
             return await _restore(run, access, options, state)
         case "restored":
-            return await _finish(run, state)
+            return await _finish(run, access, state)
 
 
 # Look
@@ -269,7 +279,7 @@ async def _create(run: RestoreRun, access: Access, options: Options, state: Rest
     return _remembered(state, task, _RESTORING)
 
 
-async def _finish(run: RestoreRun, state: RestoreState) -> Outcome:
+async def _finish(run: RestoreRun, access: Access, state: RestoreState) -> Outcome:
     """It has succeeded, if the operator has not begun it once more since; it is over when its object is gone."""
     sight = await work.look(run, state.task)
     if sight.thing is not None:
@@ -281,6 +291,7 @@ async def _finish(run: RestoreRun, state: RestoreState) -> Outcome:
     waiting = await work.remove(run, "restore")
     if waiting:
         return Running(_RESTORING, waiting, 1.0, patience=Patience.ABSENT)
+    await deleting.expire(run, access, place_of(run.strategy))
     run.audit("done", state.chosen.label, state.chosen.size)
     message = reporting.success_message(run, state)
     return Succeeded(message, conditions=[reporting.restored(message)])

@@ -49,8 +49,9 @@ async def visit(flow: Flow[W], world: W, point: Point | None) -> list[Asked]:
 
     A controller that dies has a successor at once. Raises Violation, and where the point was not visited.
     """
-    await flow.before(world)
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.beside)
+        await flow.before(world)
         process = world.process(point)
         tasks.start_soon(_with_successor, world, process)
         await flow.during(world)

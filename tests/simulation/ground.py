@@ -90,6 +90,9 @@ class Ground:
             self.story.tell(f"{process.name} has ended")
             await anyio.sleep(1.0)
 
+    async def beside(self) -> None:
+        """What works beside the controllers, as long as it is awaited."""
+
     # What users do
 
     def create(self, kind: type[KubeObject], name: str, spec: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ async def play(world: Ground, act: Callable[[], Awaitable[None]], heal: Callable
     """Let things happen in a world, and then heal it and wait until all is at its end."""
     try:
         async with anyio.create_task_group() as background:
+            background.start_soon(world.beside)
             background.start_soon(world.supervise)
             background.start_soon(_watch, world)
             with anyio.fail_after(TOO_LONG):

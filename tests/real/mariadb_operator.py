@@ -14,7 +14,7 @@ import anyio
 import httpx
 import yaml
 from tests.real.kubernetes import RealCluster
-from tests.real.processes import Server, answers, free_ports, http
+from tests.real.processes import Server, answers, free_ports, http, wait_until
 
 ABSENT = "no mariadb-operator on PATH or in $MARIADB_OPERATOR_BIN"
 
@@ -74,7 +74,9 @@ class RealMariaDBOperator(Server):
 
     async def start(self) -> None:
         """Apply the CRDs of its version, start it, and have the API server ask its webhooks."""
-        await self._cluster.apply_crds(self.operator.config / "crd" / "bases")
+        crds = self.operator.config / "crd" / "bases"
+        await self._cluster.apply_crds(crds)
+        await self._discovered(len(list(crds.glob("*.yaml"))))
         await super().start()
         async with self._cluster.client() as client:
             await _apply_webhooks(client, self._configuration())
@@ -120,6 +122,20 @@ class RealMariaDBOperator(Server):
         """Tell whether its manager runs; its controllers start within a second of it."""
         async with http(f"http://127.0.0.1:{self._health}") as client:
             return await answers(client, "/readyz")
+
+    async def _discovered(self, kinds: int) -> None:
+        """Wait until the API server tells of all kinds: it serves them earlier."""
+
+        async def listed() -> bool:
+            async with self._cluster.client() as client:
+                found = (await client.get("/apis/k8s.mariadb.com/v1alpha1")).json().get("resources", [])
+            return len([each for each in found if "/" not in each["name"]]) == kinds
+
+        await wait_until(listed, timeout=30, what="the operator's kinds in discovery")
+
+    def metrics(self) -> httpx.AsyncClient:
+        """Return a client for its metrics, at /metrics."""
+        return http(f"http://127.0.0.1:{self._metrics}")
 
     def _configuration(self) -> dict[str, Any]:
         """The operator's own webhook configuration, with this process's address in it."""

@@ -164,7 +164,7 @@ class MariaDBOperator:
             await self._flip(restore, "Backup not complete", "1 error occurred:\n\t* Backup not complete\n\n")
             return None
         s3 = backup["spec"]["storage"].get("s3")
-        copied = {"volume": backup_volume(backup), **({"s3": s3} if s3 else {})}
+        copied = {"volume": backup_volume(backup), **({"s3": {"region": "", **s3}} if s3 else {})}
         return await self._hand.change(Restore, restore, copied)
 
     async def _flip(self, restore: Object, first: str, second: str) -> None:

@@ -1,6 +1,7 @@
 """mariadb-operator: its own binary against a real API server, and the sub-commands that its Jobs run."""
 
 import base64
+import functools
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from tests.real.processes import Server, answers, free_ports, http, wait_until
 ABSENT = "no mariadb-operator on PATH or in $MARIADB_OPERATOR_BIN"
 
 _WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+_KINDS = "/apis/k8s.mariadb.com/v1alpha1"
 _IMAGE = "mariadb:11.8.2"
 
 
@@ -123,12 +125,23 @@ class RealMariaDBOperator(Server):
         async with http(f"http://127.0.0.1:{self._health}") as client:
             return await answers(client, "/readyz")
 
+    async def play_ready(self, namespace: str, name: str, *, ready: bool = True) -> None:
+        """Report on the StatefulSet of a MariaDB as its controller would, and wait until the operator has seen it."""
+        path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
+        count = {"replicas": 1, "readyReplicas": int(ready), "availableReplicas": int(ready)}
+        async with self._cluster.client() as client:
+            await wait_until(functools.partial(answers, client, path), timeout=30, what=f"StatefulSet {name}")
+            patch, headers = {"status": count}, {"Content-Type": "application/merge-patch+json"}
+            (await client.patch(f"{path}/status", json=patch, headers=headers)).raise_for_status()
+            seen = functools.partial(_told_ready, client, f"{_KINDS}/namespaces/{namespace}/mariadbs/{name}", ready)
+            await wait_until(seen, timeout=30, what=f"MariaDB {name} {'Ready' if ready else 'not Ready'}")
+
     async def _discovered(self, kinds: int) -> None:
         """Wait until the API server tells of all kinds: it serves them earlier."""
 
         async def listed() -> bool:
             async with self._cluster.client() as client:
-                found = (await client.get("/apis/k8s.mariadb.com/v1alpha1")).json().get("resources", [])
+                found = (await client.get(_KINDS)).json().get("resources", [])
             return len([each for each in found if "/" not in each["name"]]) == kinds
 
         await wait_until(listed, timeout=30, what="the operator's kinds in discovery")
@@ -147,6 +160,11 @@ class RealMariaDBOperator(Server):
             url = f"https://127.0.0.1:{self._webhook}{webhook['clientConfig']['service']['path']}"
             webhook["clientConfig"] = {"url": url, "caBundle": _base64(certificate)}
         return {**found, "metadata": {"name": self.name}}
+
+
+async def _told_ready(client: httpx.AsyncClient, path: str, ready: bool) -> bool:
+    conditions = (await client.get(path)).json().get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and (each["status"] == "True") == ready for each in conditions)
 
 
 async def _apply_webhooks(client: httpx.AsyncClient, configuration: dict[str, Any]) -> None:

@@ -9,9 +9,7 @@ import anyio
 import httpx
 from tests.conformance.mariadb.rig import Backup, MariaDB, Restore, Rig, a_mariadb
 from tests.real import RealCluster, RealMariaDBOperator
-from tests.real.processes import wait_until
 
-from cozydrivers.api.base import KubeObject, Resource
 from cozydrivers.api.core import Secret
 from cozydrivers.errors import AlreadyExists, NotFound
 from cozydrivers.kube import KubeClient
@@ -19,10 +17,6 @@ from cozydrivers.kube import KubeClient
 _BUSY = re.compile(r"^(?:workqueue_depth|controller_runtime_active_workers)\{.*\} (\S+)$", re.MULTILINE)
 _DONE = re.compile(r"^controller_runtime_reconcile_total\{.*\} (\S+)$", re.MULTILINE)
 _QUIET, _ENDLESS = 0.5, 3.0
-
-
-class StatefulSet(KubeObject):
-    resource = Resource("apps", "v1", "StatefulSet", "statefulsets", namespaced=True)
 
 
 class RealOperator:
@@ -55,24 +49,7 @@ class RealOperator:
             await kube.create(Secret, secret, namespace)
         with contextlib.suppress(AlreadyExists):
             await kube.create(MariaDB, a_mariadb(name), namespace)
-
-        async def made() -> bool:
-            try:
-                await kube.get(StatefulSet, name, namespace)
-            except NotFound:
-                return False
-            return True
-
-        await wait_until(made, timeout=30, what=f"StatefulSet {name}")
-        count = {"replicas": 1, "readyReplicas": int(ready), "availableReplicas": int(ready)}
-        await kube.merge_patch(StatefulSet, name, {"status": count}, namespace, status=True)
-
-        async def seen() -> bool:
-            raw = (await kube.get(MariaDB, name, namespace)).raw
-            conditions = raw.get("status", {}).get("conditions", [])
-            return any(each["type"] == "Ready" and (each["status"] == "True") == ready for each in conditions)
-
-        await wait_until(seen, timeout=30, what=f"MariaDB {name} {'Ready' if ready else 'not Ready'}")
+        await self._server.play_ready(namespace, name, ready=ready)
 
 
 @asynccontextmanager

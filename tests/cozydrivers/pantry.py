@@ -36,7 +36,10 @@ class Canning(KubeObject):
 
 
 class LarderDriver:
-    """Its engine is a set of jars, one per Backup; `away` says why it can't be asked, `asked` how often it was."""
+    """Its engine is a set of jars, one per Backup; `lost` are those that it does not find.
+
+    `away` says why it can't be asked, which takes some time to find out; `asked` how often it was.
+    """
 
     application: type[KubeObject] = Larder
     strategy: type[KubeObject] = Canning
@@ -45,6 +48,7 @@ class LarderDriver:
 
     def __init__(self) -> None:
         self.jars: set[str] = set()
+        self.lost: set[str] = set()
         self.away = ""
         self.asked = 0
 
@@ -78,7 +82,9 @@ class LarderDriver:
         jar = run.backup.spec.driver_metadata["jar"]
         needing = [each.metadata.name for each in run.kept if each.spec.driver_metadata.get("needs") == jar]
         if self.away:
-            return base.Running("EngineUnreachable", self.away, 5.0, patience=base.Patience.ABSENT)
+            await anyio.sleep(40)
+        if self.away or jar in self.lost:
+            return base.Running("NotFound", self.away or f"{jar} is lost", 5.0, patience=base.Patience.ABSENT)
         if needing:
             return base.Running("RequiredByOthers", f"{needing} need {jar}", 5.0, patience=base.Patience.BUSY)
         if jar not in self.jars:

@@ -206,22 +206,24 @@ async def test_one_stays_where_a_deletion_by_hand_would_not_delete_its_archives_
 async def test_what_stays_does_not_hold_up_the_others(pantry):
     await pantry.holds("oldest", 20 * DAY)
     await pantry.holds("kept", 10 * DAY, annotations={DELETION_POLICY: "Retain"})
+    await pantry.holds("lost", 9 * DAY)
+    pantry.driver.lost = {"lost"}
     await pantry.holds("old", 8 * DAY)
     await pantry.holds("new", DAY, recorded={"needs": "oldest"})
     async with pantry.followed():
         await anyio.sleep(60)
-    assert await pantry.left() == {"oldest", "kept", "new"}
+    assert await pantry.left() == {"oldest", "kept", "lost", "new"}
 
 
-async def test_an_engine_that_is_out_of_reach_is_asked_once_an_hour(pantry):
-    for age in (1, 8, 9, 10):
+async def test_an_engine_that_is_out_of_reach_is_asked_for_a_minute_each_hour(pantry):
+    for age in (1, 8, 9, 10, 11):
         await pantry.holds(f"day-{age}", age * DAY)
     pantry.driver.away = "the store does not answer"
     async with pantry.followed():
         await anyio.sleep(3 * LOOK - 60)
-        assert pantry.driver.asked == 3
+        assert pantry.driver.asked == 3 * 2
         pantry.driver.away = ""
-        await anyio.sleep(LOOK)
+        await anyio.sleep(LOOK + 60)
     assert await pantry.left() == {"day-1"}
 
 

@@ -21,13 +21,15 @@ from cozydrivers.controllers.resolve import Absence, NotOurs, Refusal, restore_t
 from cozydrivers.controllers.services import Services
 from cozydrivers.controllers.status import ended
 from cozydrivers.controllers.wiring import APPLICATION
-from cozydrivers.drivers.base import Driver, Intent, Patience, Reader, Record, Running, Succeeded
+from cozydrivers.drivers.base import Driver, Intent, Reader, Record, Succeeded
 from cozydrivers.errors import ApiError, ClusterUnreachable, InvalidInput
 from cozydrivers.runtime.cache import Cache, Caches
 from cozydrivers.runtime.describe import describe
 
 LOOK = 3600.0
 """Seconds to the next look at an application at the latest, unless one of its Backups changes."""
+PATIENCE = 60.0
+"""Seconds after which no further Backup is looked at: an engine that is out of reach is so for all of them."""
 
 _log = logging.getLogger(__name__)
 _UNKNOWN = datetime.max.replace(tzinfo=UTC)
@@ -203,12 +205,13 @@ class Ageing:
 
     async def _let_one_go(self, going: Sequence[Backup], driver: Driver) -> None:
         """Delete the first whose archives would go with it, which what its chain or a restore needs would not."""
+        until = anyio.current_time() + PATIENCE
         for each in going:
             outcome = await self._archives.look(each, driver)
             if isinstance(outcome, Intent | Succeeded) and await self._expire(each, driver):
                 return
-            if isinstance(outcome, Running) and outcome.patience is Patience.ABSENT:
-                return  # what is out of reach is so for all of them
+            if anyio.current_time() > until:
+                return
 
     async def _expire(self, seen: Backup, driver: Driver) -> bool:
         """Delete it if all that the server says now speaks for it."""

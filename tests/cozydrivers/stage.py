@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +33,7 @@ class Stage:
         self.kube: KubeClient = self.cluster.kube()
         self.network = Network()
         self.app = Installation(self.network, namespace=TENANT, name=APP, **installation)
-        self.seed = list(yaml.safe_load_all((FIXTURES / "seed/clickhouse.yaml").read_text()))
+        self.seed = deepcopy(_seed())
 
     async def set_up(self) -> None:
         """Deploy it all."""
@@ -133,6 +135,11 @@ class Stage:
     def local_copies(self) -> set[str]:
         """The names of all local archives, on any shard."""
         return {name for sidecar in self.app.sidecars.values() for name in sidecar.local}
+
+
+@cache
+def _seed() -> list[Any]:
+    return list(yaml.safe_load_all((FIXTURES / "seed/clickhouse.yaml").read_text()))
 
 
 def condition(job: BackupJob | RestoreJob | Backup, kind: str) -> Condition:

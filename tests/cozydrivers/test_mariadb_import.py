@@ -6,6 +6,7 @@ import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cozydrivers import mariadb_restores as restores
 from tests.cozydrivers.checks import without
 from tests.cozydrivers.mariadb_backups import DUMP, HOUR, deployed, dumped, file_of
 from tests.cozydrivers.mariadb_stage import APP, BUCKET, CLASS, STRATEGY, staged
@@ -105,6 +106,15 @@ async def test_a_safety_dump_is_imported_so_that_one_can_go_back():
     done = await imported(stage)
     assert done[dump.name].action == "imported"
     assert "safety dump of a restore" in condition(await stage.made(dump.name), "Verified").message
+
+
+async def test_and_so_one_goes_back_to_what_a_restore_has_replaced():
+    async with restores.backed_up() as stage:
+        assert (await restores.restored(stage)).status.phase == "Succeeded"
+        (back,) = [each for each in (await imported(stage)).values() if each.action == "imported"]
+        job = await restores.restored(stage, "back", back.backup)
+        assert job.status.phase == "Succeeded", job.status.message
+        assert restores.rows(stage) == restores.LATER
 
 
 async def test_what_can_t_be_told_from_names_is_not_imported_and_says_why():

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,7 +90,7 @@ class Containers:
             return await _execute([*container["command"], *args], env, self.log)
         if self._operator is not None:
             return await _execute([str(self._operator.path), *args], env, self.log)
-        return await _execute([sys.executable, mariadb_storage.__file__, self.version, *args], env, self.log)
+        return await anyio.to_thread.run_sync(mariadb_storage.run, args, self.version, abandon_on_cancel=True)
 
     def _placed(self, text: str, places: Mapping[str, Path]) -> str:
         """An argument with this machine's folders and addresses in place of the Pod's."""

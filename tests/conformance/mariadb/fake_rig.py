@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from cozydrivers.api.core import Namespace
 from cozydrivers.errors import AlreadyExists
 from cozydrivers.kube import KubeClient
 from cozydrivers.testing import FakeCluster
-from cozydrivers.testing.mariadb import MariaDBOperator, Version
+from cozydrivers.testing.mariadb import MariaDBOperator, Version, admission
 
 CRDS = Path(__file__).parents[3] / "fixtures" / "crds" / "mariadb-operator"
 _ENDLESS = 10
@@ -52,6 +53,7 @@ class FakeOperator:
 async def fake_rig(version: Version) -> AsyncGenerator[Rig, None]:
     """Make a rig around a fresh fake cluster."""
     cluster = FakeCluster([CRDS / version])
+    cluster.webhooks.append(partial(admission, version=version))
     kube = cluster.kube()
     await kube.create(Namespace, {"metadata": {"name": "tenant"}})
     yield Rig(kube, FakeOperator(cluster, version), "tenant")

@@ -92,8 +92,8 @@ DUMPS = st.lists(
 def test_what_is_located_is_what_every_release_takes_that_sees_it(files, data):
     files = sorted(files, key=lambda found: found.key)
     own = data.draw(st.sampled_from([*files, dump(4, "sql", 2)]))
-    known = data.draw(st.booleans())
-    asked = source(own.name if known else "", own.taken_at, own.size if known else 0)
+    known, late = data.draw(st.booleans()), timedelta(seconds=data.draw(st.integers(-1, 1)))
+    asked = source(own.name if known else "", own.taken_at + late, own.size if known else 0)
     try:
         found = located(asked, files)
     except InvalidInput:
@@ -104,6 +104,12 @@ def test_what_is_located_is_what_every_release_takes_that_sees_it(files, data):
     if known:
         assert (found.recorded.file, found.recorded.size) == (own.name, own.size)
         assert found.second == own.taken_at
+
+
+def test_a_dump_is_refused_that_is_recorded_with_the_second_of_another_one():
+    older, newer = dump(3, "sql"), dump(4, "sql")
+    with pytest.raises(InvalidInput, match="another second than is recorded"):
+        located(source(older.name, newer.taken_at, older.size), [older, newer])
 
 
 @given(st.integers(0, 8), st.sampled_from(ENDINGS))

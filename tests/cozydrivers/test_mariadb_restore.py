@@ -1,8 +1,6 @@
 """Restores of MariaDB: the dump that the Backup names, after a safety dump, and nothing that could run once more."""
 
 import gzip
-from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 import pytest
@@ -16,6 +14,7 @@ from tests.cozydrivers.mariadb_restores import (
     change,
     loaded,
     loads,
+    recorded,
     restored,
     rows,
     specs,
@@ -26,8 +25,6 @@ from tests.cozydrivers.stage import TENANT, condition
 
 from cozydrivers.api.backups import RestoreJob
 from cozydrivers.api.core import PersistentVolumeClaim, Secret
-from cozydrivers.clients.objects import Coordinates, StoreError
-from cozydrivers.drivers.mariadb import MariaDBDriver
 
 pytestmark = pytest.mark.anyio
 VERSIONS = ["25.10.2", "26.6.0"]
@@ -182,20 +179,27 @@ async def test_a_claim_that_is_another_one_now_is_refused():
 
 
 async def test_where_the_store_can_not_be_read_the_dump_is_assumed_and_still_just_that_one_restored():
-    async with backed_up() as stage:
-        pass
-
-    @asynccontextmanager
-    async def closed(coordinates: Coordinates, /) -> Any:
-        raise StoreError("the object store can't be reached")
-        yield
-
-    stage.driver = lambda: MariaDBDriver(objects=closed)  # type: ignore[method-assign]
-    async with stage.working():
+    async with backed_up("26.6.0") as stage:
+        stage.bucket.outside = "the object store can't be reached"
         job = await restored(stage, options=SKIP)
         assert (job.status.phase, rows(stage)) == ("Succeeded", ROWS)
         [note] = await stage.events("DumpAssumed")
         assert "can't be reached" in note
+
+
+async def test_a_dump_that_nobody_has_seen_is_found_by_its_folder():
+    async with backed_up("26.6.0") as stage:
+        [key] = stage.bucket.keys
+        for field in ("file", "size"):
+            await recorded(stage, field, None)
+        stage.bucket.outside = "the object store can't be reached"
+        job = await restored(stage, "unseen", options=SKIP)
+        assert (job.status.phase, rows(stage)) == ("Succeeded", ROWS)
+        change(stage)
+        stage.bucket.outside = ""
+        job = await restored(stage, "seen", options={**SKIP, "repeat": "seen"})
+        assert (job.status.phase, rows(stage)) == ("Succeeded", ROWS)
+        assert key in job.status.message
 
 
 async def test_a_restore_that_fails_says_what_it_may_have_done_and_how_to_go_back():

@@ -265,6 +265,20 @@ async def test_a_job_that_is_deleted_while_it_restores_is_not_run_again():
         assert not loaded(stage)
 
 
+async def test_a_restore_that_is_run_once_more_before_its_object_is_gone_is_no_success():
+    async with backed_up() as stage:
+        stage.cluster.faults.fail(method="DELETE", path="/restores", status=500, seconds=40)
+        job = await stage.restore("undo", "nightly", options=SKIP)
+        await until(lambda: bool(loaded(stage)))
+        await anyio.sleep(4)
+        [found] = [each for each in await stage.jobs() if "restore" in each.metadata.name]
+        await stage.kube.delete(Job, found.metadata.name, TENANT, uid=found.metadata.uid)
+        ended = await stage.end_of(job)
+        assert reason_of(ended) == ("Failed", "Lost"), ended.status.message
+        assert condition(ended, "TablesRestored").reason == "HalfRestored"
+        await assert_nothing_left(stage)
+
+
 async def test_a_job_of_another_object_of_its_name_is_no_witness():
     async with backed_up() as stage:
         pass

@@ -149,6 +149,10 @@ def may_have_begun(state: RestoreState) -> bool:
 
 
 def check_unchanged(state: RestoreState, source: Source) -> None:
-    """Refuse another dump than the one that was checked before the safety dump (I4)."""
-    if state.chosen.label != source.label and not source.unread:
-        raise InvalidInput(f"{source.label} would be restored now, and {state.chosen.label} was found at first")
+    """Refuse another dump than the one that was checked before the safety dump (I4).
+
+    Where nobody could look, one of the labels is that of the folder alone.
+    """
+    first, now = state.chosen.label, source.label
+    if not (now.startswith(first) or first.startswith(now)):
+        raise InvalidInput(f"{now} would be restored now, and {first} was found at first")

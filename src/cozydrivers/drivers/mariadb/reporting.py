@@ -7,6 +7,7 @@ MariaDB 10.11: the dump of all databases holds the system's tables too, but for 
 from cozydrivers.api.base import Condition
 from cozydrivers.drivers.base import Note, Run
 from cozydrivers.drivers.mariadb.checkpoint import Evidence, RestoreState
+from cozydrivers.drivers.mariadb.deleting import SAFETY_KEPT
 from cozydrivers.drivers.mariadb.naming import Name, server_of
 from cozydrivers.drivers.mariadb.options import Options
 from cozydrivers.drivers.mariadb.record import written
@@ -103,7 +104,8 @@ def safety_copy(run: Run, place: Place, evidence: Evidence | None) -> Condition:
     if evidence is None:
         return SKIPPED
     unproven = "" if evidence.condition.status == "True" else f"; {evidence.message}"
-    message = way_back(safety_label(run, place, evidence), evidence) + unproven
+    kept = f"; it is kept for {SAFETY_KEPT.days} days at least"
+    message = way_back(safety_label(run, place, evidence), evidence) + kept + unproven
     return Condition(type="SafetyCopy", status="True", reason="Kept", message=message)
 
 

@@ -1,15 +1,17 @@
 """mariadb-operator: its own binary against a real API server, and the sub-commands that its Jobs run."""
 
 import base64
+import contextlib
 import functools
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import httpx
@@ -17,10 +19,14 @@ import yaml
 from tests.real.kubernetes import RealCluster
 from tests.real.processes import Server, answers, free_ports, http, wait_until
 
+from cozydrivers.kube import KubeClient
+from cozydrivers.testing.mariadb import MariaDBOperator, Version
+
 ABSENT = "no mariadb-operator on PATH or in $MARIADB_OPERATOR_BIN"
 
 _WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 _KINDS = "/apis/k8s.mariadb.com/v1alpha1"
+_CRDS = Path(__file__).parents[2] / "fixtures" / "crds" / "mariadb-operator"
 _IMAGE = "mariadb:11.8.2"
 
 
@@ -126,13 +132,16 @@ class RealMariaDBOperator(Server):
             return await answers(client, "/readyz")
 
     async def play_ready(self, namespace: str, name: str, *, ready: bool = True) -> None:
-        """Report on the StatefulSet of a MariaDB as its controller would, and wait until the operator has seen it."""
-        path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
+        """Play the Pod and the StatefulSet of a MariaDB, and wait until the operator has seen them."""
+        sets = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
+        pods = f"/api/v1/namespaces/{namespace}/pods"
         count = {"replicas": 1, "readyReplicas": int(ready), "availableReplicas": int(ready)}
+        condition = {"type": "Ready", "status": str(ready)}
         async with self._cluster.client() as client:
-            await wait_until(functools.partial(answers, client, path), timeout=30, what=f"StatefulSet {name}")
-            patch, headers = {"status": count}, {"Content-Type": "application/merge-patch+json"}
-            (await client.patch(f"{path}/status", json=patch, headers=headers)).raise_for_status()
+            await wait_until(functools.partial(answers, client, sets), timeout=30, what=f"StatefulSet {name}")
+            await client.post(pods, json=_pod(name, (await client.get(sets)).json()))  # or it is there already
+            await _patch_status(client, f"{pods}/{name}-0", {"phase": "Running", "conditions": [condition]})
+            await _patch_status(client, sets, count)
             seen = functools.partial(_told_ready, client, f"{_KINDS}/namespaces/{namespace}/mariadbs/{name}", ready)
             await wait_until(seen, timeout=30, what=f"MariaDB {name} {'Ready' if ready else 'not Ready'}")
 
@@ -160,6 +169,52 @@ class RealMariaDBOperator(Server):
             url = f"https://127.0.0.1:{self._webhook}{webhook['clientConfig']['service']['path']}"
             webhook["clientConfig"] = {"url": url, "caBundle": _base64(certificate)}
         return {**found, "metadata": {"name": self.name}}
+
+
+class Working(Protocol):
+    """An operator at work, real or simulated."""
+
+    async def play_ready(self, namespace: str, name: str, *, ready: bool = True) -> None:
+        """Have the Pods of a MariaDB be ready from now on, or not be."""
+        ...
+
+
+@contextlib.asynccontextmanager
+async def at_work(
+    operator: Operator | None, cluster: RealCluster, version: Version = "26.6.0"
+) -> AsyncGenerator[Working, None]:
+    """Have an operator work on a cluster: this binary, or without one the simulator of that version."""
+    if operator is not None:
+        async with RealMariaDBOperator(operator, cluster) as server:
+            yield server
+        return
+    await cluster.apply_crds(_CRDS / version)
+    async with KubeClient.connect(kubeconfig=str(cluster.kubeconfig())) as kube, anyio.create_task_group() as tasks:
+        simulator = MariaDBOperator(kube, version=version, now=lambda: datetime.now(UTC))
+        tasks.start_soon(_step, simulator)
+        yield simulator
+        tasks.cancel_scope.cancel()
+
+
+async def _step(simulator: MariaDBOperator) -> None:
+    while True:
+        await simulator.step()
+        await anyio.sleep(0.1)
+
+
+def _pod(name: str, stateful_set: dict[str, Any]) -> dict[str, Any]:
+    labels = stateful_set["spec"]["template"]["metadata"]["labels"]
+    container = {"name": "mariadb", "image": _IMAGE}
+    return {
+        "metadata": {"name": f"{name}-0", "labels": labels},
+        "spec": {"nodeName": "node-1", "containers": [container]},
+    }
+
+
+async def _patch_status(client: httpx.AsyncClient, path: str, status: dict[str, Any]) -> None:
+    headers = {"Content-Type": "application/merge-patch+json"}
+    response = await client.patch(f"{path}/status", json={"status": status}, headers=headers)
+    response.raise_for_status()
 
 
 async def _told_ready(client: httpx.AsyncClient, path: str, ready: bool) -> bool:

@@ -1,20 +1,45 @@
-"""Start every real server once, and put a table through S3 and back and rows through ZooKeeper to a replica.
+"""Start every real server once: a table goes through S3 and back, and rows through ZooKeeper to a replica.
 
-Run by `python -m tests.real.smoke`. Without clickhouse-backup the table stays where it is, and the others are started
-all the same.
+Run by `python -m tests.real.smoke`. Without clickhouse-backup its table stays where it is, and the others are started
+all the same; for mariadb-operator its simulator steps in.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import anyio
 import httpx
-from tests.real import RealClickHouse, RealCluster, RealS3, RealSidecar, RealZooKeeper, find_binaries
+from tests.real import (
+    RealClickHouse,
+    RealCluster,
+    RealMariaDB,
+    RealS3,
+    RealSidecar,
+    RealZooKeeper,
+    find_binaries,
+    find_operators,
+)
+from tests.real.mariadb_operator import at_work
+from tests.real.mariadb_pods import MariaDBPods
 from tests.real.processes import wait_until
 from tests.real.sidecar import ABSENT
+
+from cozydrivers.api import mariadb
+from cozydrivers.api.core import Secret
+from cozydrivers.kube import KubeClient
+
+_MARIADB = {
+    "rootPasswordSecretKeyRef": {"name": "root", "key": "password"},
+    "storage": {"size": "1Gi"},
+    "tls": {"enabled": False},
+}
+_KEYS = {
+    "accessKeyIdSecretKeyRef": {"name": "s3", "key": "id"},
+    "secretAccessKeySecretKeyRef": {"name": "s3", "key": "key"},
+}
 
 
 async def round_trip(sidecar: RealSidecar) -> str:
@@ -49,6 +74,50 @@ async def replicate(zookeeper: RealZooKeeper, replicas: Sequence[RealClickHouse]
 
     await wait_until(arrived, timeout=30, what="the rows on every replica")
     return f"ZooKeeper at {zookeeper.address}:{zookeeper.port}: 1000 rows on {len(replicas)} replicas"
+
+
+async def dump_and_load(cluster: RealCluster, s3: RealS3, server: RealMariaDB) -> str:
+    """Have mariadb-operator, or its simulator where it is absent, dump a table and restore it once it is empty."""
+    operator = next(iter(find_operators()[-1:]), None)
+    await server.query(
+        "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); INSERT INTO shop.t VALUES (1), (2)"
+    )
+    async with at_work(operator, cluster) as working, KubeClient.connect(kubeconfig=str(cluster.kubeconfig())) as kube:
+        namespace = await cluster.namespace()
+        for name, data in {"root": {"password": server.password}, "s3": {"id": "any", "key": "any"}}.items():
+            await kube.create(Secret, {"metadata": {"name": name}, "stringData": data}, namespace)
+        await kube.create(mariadb.MariaDB, {"metadata": {"name": "db"}, "spec": _MARIADB}, namespace)
+        await working.play_ready(namespace, "db")
+        async with MariaDBPods(kube, namespace, {(namespace, "db"): server}, operator=operator).running():
+            store = {"bucket": s3.bucket, "endpoint": s3.url.removeprefix("http://"), "prefix": "smoke/", **_KEYS}
+            spec = {"storage": {"s3": store}, "compression": "gzip", "databases": ["shop"]}
+            await _completed(kube, mariadb.Backup, "dump", namespace, spec)
+            await server.query("DELETE FROM shop.t")
+            await _completed(kube, mariadb.Restore, "load", namespace, {"s3": store})
+    if (rows := await server.query("SELECT count(*) FROM shop.t")) != "2":
+        raise RuntimeError(f"{rows} rows instead of 2")
+    who = f"mariadb-operator {operator.version}" if operator else "mariadb-operator's simulator"
+    (dump,) = await s3.objects("smoke/")
+    return f"{who}: 2 rows back from {dump}"
+
+
+async def _completed(
+    kube: KubeClient,
+    kind: type[mariadb.Backup] | type[mariadb.Restore],
+    name: str,
+    namespace: str,
+    spec: Mapping[str, object],
+) -> None:
+    await kube.create(kind, {"metadata": {"name": name}, "spec": {"mariaDbRef": {"name": "db"}, **spec}}, namespace)
+
+    async def complete() -> bool:
+        conditions = (await kube.get(kind, name, namespace)).raw.get("status", {}).get("conditions", [])
+        reasons = [each["reason"] for each in conditions]
+        if "JobFailed" in reasons:
+            raise RuntimeError(f"{name} has failed")
+        return "JobComplete" in reasons
+
+    await wait_until(complete, timeout=60, what=f"{kind.__name__} {name}")
 
 
 async def _run(client: httpx.AsyncClient, path: str, query: dict[str, str]) -> None:
@@ -90,8 +159,11 @@ async def run() -> list[int]:
         say(await replicate(zookeeper, (shards[0], replica)))
         cluster = await start(RealCluster())
         say(f"kube-apiserver at {cluster.url}")
-        say(f"namespace {await cluster.namespace()}")
-        pids = [each.pid for each in (zookeeper, *shards, replica, s3, *sidecars, cluster.etcd, cluster.apiserver)]
+        maria = await start(RealMariaDB("127.0.0.5"))
+        say(f"MariaDB {await maria.version()} at {maria.address}:{maria.port}")
+        say(await dump_and_load(cluster, s3, maria))
+        started = (zookeeper, *shards, replica, s3, *sidecars, cluster.etcd, cluster.apiserver, maria)
+        pids = [each.pid for each in started]
     say("all stopped")
     return pids
 

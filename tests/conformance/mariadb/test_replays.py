@@ -44,6 +44,26 @@ async def test_also_while_it_is_being_deleted(rig: Rig, kind: type[Backup] | typ
     assert await rig.complete(kind, "x") == RUNNING
 
 
+async def test_also_while_it_waits_for_its_job_to_go(rig: Rig):
+    """Deleted in the foreground, it stays until the garbage collector has deleted its Job, and then makes another."""
+    await rig.mariadb()
+    made = await rig.backup()
+    await rig.end("b")
+    before = (await rig.job())["metadata"]["uid"]
+    await rig.kube.delete(Backup, "b", rig.namespace, uid=made.metadata.uid, propagation="Foreground")
+    await rig.delete(Job, "b")
+    assert (await rig.job())["metadata"]["uid"] != before
+
+
+async def test_a_job_that_is_suspended_and_deleted_comes_back_not_suspended(rig: Rig):
+    await rig.mariadb()
+    await rig.backup(metadata=HELD)
+    await rig.patch(Job, "b", {"spec": {"suspend": True}})
+    await rig.delete(Backup, "b")
+    await rig.delete(Job, "b")
+    assert (await rig.job())["spec"]["suspend"] is False
+
+
 async def test_one_that_is_being_deleted_starts_if_it_has_not_yet(rig: Rig):
     await rig.mariadb(ready=False)
     await rig.backup(metadata=HELD)

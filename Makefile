@@ -5,7 +5,7 @@ INSTALLED = .venv/.installed
 
 .PHONY: demo test lint types imports mutants simulate real smoke conformance e2e benchmarks clean
 
-demo: $(INSTALLED) ## the main job on screen: backup, restore and purge in an embedded cluster
+demo: $(INSTALLED) ## the main job on screen: both engines in an embedded cluster, backup, loss and restore
 	@$(BIN)/cozydrivers demo
 
 test: $(INSTALLED) ## every test, on fakes and in virtual time

@@ -188,7 +188,7 @@ async def _stop_on_signal(scope: anyio.CancelScope) -> None:
 
 @app.command()
 def demo() -> None:
-    """Back up, restore and purge on an embedded cluster, on screen."""
+    """Back up, lose and restore a ClickHouse and a MariaDB on an embedded cluster, on screen."""
     try:
         story = importlib.import_module("cozydrivers.demo")
     except ImportError as error:

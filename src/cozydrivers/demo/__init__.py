@@ -1,5 +1,5 @@
-"""The demo: backup, restore and purge on an embedded cluster, on screen; it checks everything that it shows."""
+"""The demo: two engines on an embedded cluster, on screen; it checks everything that it shows."""
 
-from cozydrivers.demo.story import main
+from cozydrivers.demo.play import main
 
 __all__ = ["main"]

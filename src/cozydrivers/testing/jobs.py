@@ -20,7 +20,6 @@ NODE = "node-1"
 TRACKED = "batch.kubernetes.io/job-tracking"
 """The finalizer that holds a Pod until its Job has counted it."""
 
-_FIRST_RETRY = 10.0
 _LONGEST_RETRY = 600.0
 _KILLED = 137
 _JOBS = Resource("batch", "v1", "Job", "jobs", namespaced=True)
@@ -70,9 +69,11 @@ class JobRunner:
 
     It does something only in `step`, and time is the event loop's. `play` says of each Pod that starts how it goes.
     A container that fails fails its Pod, whatever its restartPolicy, unless the play says what comes after.
+    `first_retry` are the seconds before a Job's second Pod; before each further one it is twice as long.
     """
 
     def __init__(self, cluster: FakeCluster, play: Callable[[Object], PodRun] = lambda pod: PodRun()) -> None:
+        self.first_retry: float = 10.0
         self._cluster = cluster
         self._play = play
         self._lives: dict[str, _Life] = {}
@@ -129,7 +130,7 @@ class JobRunner:
         failed = status.get("failed", 0) + sum(pod["status"]["phase"] == "Failed" for pod in new)
         succeeded = status.get("succeeded", 0) + sum(pod["status"]["phase"] == "Succeeded" for pod in new)
         if failed > status.get("failed", 0):
-            pause = min(_FIRST_RETRY * 2.0 ** (failed - 1), _LONGEST_RETRY)
+            pause = min(self.first_retry * 2.0 ** (failed - 1), _LONGEST_RETRY)
             self._retry_at[_uid(job)] = anyio.current_time() + pause
         living = [pod for pod in pods if not _ended(pod)]
         leaving = [pod for pod in living if "deletionTimestamp" in pod["metadata"]]

@@ -13,6 +13,7 @@ SAYS = {
     "embed_controller.py": "rows by shard: [1000, 1000]",
     "embed_in_kopf.py": "kopf's on the BackupJob: []",
     "fourth_driver.py": "BackupJob Succeeded: ",
+    "mariadb_backup.py": "left of the operator's: []",
     "plan_a_purge.py": "keep    shop-20261122        last 1 of 3",
     "purge_fleet.py": "freed ",
     "resume_after_crash.py": "submitted 1 time",

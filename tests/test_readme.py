@@ -5,6 +5,7 @@ import importlib
 import io
 import re
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import typer.main
 import yaml
 from rich.console import Console
+from tests.cozydrivers import mariadb_stage
 from tests.cozydrivers.backups import delete, says
 from tests.cozydrivers.checks import STRATEGY, drop, gone, staged
 from tests.cozydrivers.stage import APP, CLASS, TENANT
@@ -25,8 +27,10 @@ from cozydrivers.api.backups import Backup, BackupClass, BackupJob, Plan, Restor
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Namespace
 from cozydrivers.api.events import Event
-from cozydrivers.api.strategy import Altinity
+from cozydrivers.api.strategy import Altinity, MariaDB
 from cozydrivers.demo.play import play
+from cozydrivers.drivers.mariadb import record
+from cozydrivers.drivers.mariadb.options import _OPTIONS as OPTIONS
 from cozydrivers.runtime.elector import REFERENCE_LEASES, Elector
 from cozydrivers.testing import FakeCluster
 from cozydrivers.testing.operators import JobRunner, PodRun, collect_garbage
@@ -74,7 +78,7 @@ def test_yaml_can_be_read_and_the_manifests_in_it_are_accepted(block):
 async def apply(objects):
     kube = FakeCluster(crds=[ROOT / "fixtures/crds"]).kube()
     await kube.create(Namespace, {"metadata": {"name": TENANT}})
-    kinds = {kind.resource.kind: kind for kind in (BackupJob, RestoreJob, Plan, BackupClass, Altinity)}
+    kinds = {kind.resource.kind: kind for kind in (BackupJob, RestoreJob, Plan, BackupClass, Altinity, MariaDB)}
     for found in objects:
         kind = kinds[found["kind"]]
         await kube.create(kind, found, TENANT if kind.resource.namespaced else None)
@@ -112,12 +116,44 @@ def test_the_table_of_options_is_complete():
     assert set(re.findall(r"`(--?[a-z-]+)`", table)) == options
 
 
+def prefixed():
+    """What stands behind a prefix in the source: the prefix and the name."""
+    for path in (ROOT / "src/cozydrivers").rglob("*.py"):
+        for recorded, name in re.findall(r'(\brecord\.|\b)PREFIX \+ "([a-z-]+)"', path.read_text()):
+            module = importlib.import_module(".".join(path.relative_to(ROOT / "src").with_suffix("").parts))
+            yield (module.record if recorded else module).PREFIX, name
+
+
 def test_annotations_and_finalizers_are_described():
     prefix, page = "cozydrivers.cozystack.io/", PAGES["cozydrivers.md"]
     source = "".join(path.read_text() for path in (ROOT / "src/cozydrivers").rglob("*.py"))
-    names = set(re.findall(r'PREFIX \+ "([a-z-]+)"', source)) | set(re.findall(rf'"{prefix}([a-z-]+)"', source))
-    assert {"pause", "checkpoint", "cleanup"} <= names
+    names = {name for found, name in prefixed() if found == prefix} | set(re.findall(rf'"{prefix}([a-z-]+)"', source))
+    assert {"pause", "checkpoint", "cleanup", "witness", "run"} <= names
     assert {name for name in names if f"`{name}`" not in page and f"`{prefix}{name}`" not in page} == set()
+
+
+def test_what_a_backup_of_mariadb_records_is_described():
+    texts = dict.fromkeys(("name", "storage", "cluster", "prefix", "file", "claim", "claim_uid"), "x")
+    written = record.write(record.Recorded(taken_at=datetime.now(UTC), size=1, databases=("x",), **texts), "x")
+    names = {name for found, name in prefixed() if found == record.PREFIX}
+    names |= {key.removeprefix(record.PREFIX) for key in written}
+    page = PAGES["mariadb.md"].partition("## What a Backup records")[2]
+    assert {"schema", "claim-uid", "imported", "storage-uri"} <= names
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+NO_REASONS = "Application Backup Complete Failed False Name Namespace Never Ready Release State Succeeded True Unknown"
+"""Words in quotes that the driver of MariaDB does not say of its jobs."""
+
+
+def test_what_mariadb_says_is_described():
+    """The reasons that its jobs wait for and end by, its events and conditions, and the options of its restores."""
+    code = "".join(path.read_text() for path in (ROOT / "src/cozydrivers/drivers/mariadb").glob("*.py"))
+    said = set(re.findall(r'"([A-Z][A-Za-z]+)"', code)) - set(NO_REASONS.split()) - {"Suspicious", "Waiting", "Word"}
+    page = PAGES["mariadb.md"]
+    assert {"MariaDBMissing", "TargetBusy", "Restoring", "DumpNotDeleted", "HalfRestored", "DumpFound"} <= said
+    assert {reason for reason in said if f"`{reason}`" not in page} == set()
+    assert {option for option in OPTIONS if f"| `{option}` |" not in page} == set()
 
 
 def test_the_demo_prints_what_the_readme_shows():
@@ -177,6 +213,23 @@ async def play_by_sidecars():
         return (backup.status.phase, restore.status.phase), leading, await reasons(stage), stage.archives()
 
 
+async def play_by_the_operator():
+    """Of MariaDB a backup, a restore, a dump that fails, and a deletion with its dump."""
+    stage = await mariadb_stage.staged()
+    await stage.parameters(deletionPolicy="Delete")
+    async with anyio.create_task_group() as tasks, at_work_with_these_rights(stage):
+        tasks.start_soon(stage._world)
+        backup = await stage.end_of(await stage.backup("nightly"))
+        restore = await stage.end_of(await stage.restore("back", "nightly"))
+        stage.pods.fail("dump_fails", times=3)
+        bad = await stage.end_of(await stage.backup("bad"))
+        await delete(stage, "nightly")
+        await gone(stage, Backup, "nightly")
+        tasks.cancel_scope.cancel()
+    phases = [job.status.phase for job in (backup, restore, bad)]
+    return phases, bad.status.message, await reasons(stage), stage.bucket.keys
+
+
 async def play_a_plan():
     """A Plan that starts jobs, and deletes one whose Backup is gone."""
     stage = await staged()
@@ -232,6 +285,14 @@ def test_the_rights_in_the_docs_suffice():
     assert leading == {"cozydrivers", *REFERENCE_LEASES}
     assert said == {"Refused", "ArchiveDeleted"}
     assert archives == set()
+
+
+def test_they_suffice_for_mariadb():
+    phases, message, said, keys = anyio.run(play_by_the_operator, backend_options=VIRTUAL)
+    assert phases == ["Succeeded", "Succeeded", "Failed"]
+    assert "Lost connection" in message  # the Pod's log
+    assert said == {"SafetyCopy", "Restoring", "EngineFailed", "ArchiveDeleted"}
+    assert [key.partition("/")[2][:5] for key in keys] == ["back-"]  # the safety dump
 
 
 def test_they_suffice_for_a_plan():

@@ -2,36 +2,64 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.e2e import kube
+from tests.e2e import kube, mariadb_scene
+from tests.e2e.mariadb_operators import label, operating, those_at_hand
+from tests.e2e.mariadb_scene import MariaDBScene
 from tests.e2e.scene import Controller, Scene, opened
-from tests.real import RealClickHouse, RealCluster, RealS3, RealZooKeeper, find_binaries
+from tests.real import RealClickHouse, RealCluster, RealMariaDB, RealS3, RealZooKeeper, find_binaries
+from tests.real.mariadb_operator import Operator
 from tests.real.processes import loopback
 from tests.real.report import participants
 from tests.real.sidecar import ABSENT, Binary
 
 REAL = os.environ.get("COZYDRIVERS_E2E") == "1"
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+NEEDED = ("mariadb", "s3", "etcd", "kube-apiserver")
 
 
 collect_ignore_glob = [] if REAL else ["test_*.py"]
 
 
 def pytest_report_header() -> list[str]:
-    return [str(each) for each in participants()] if REAL else ["end to end: on real servers only, by `make e2e`"]
+    if not REAL:
+        return ["end to end: on real servers only, by `make e2e`"]
+    operators = ", ".join(label(each) for each in those_at_hand())
+    return [
+        *(str(each) for each in participants()),
+        f"the Backups and Restores of MariaDB are worked on by {operators}",
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    newest = metafunc.definition.get_closest_marker("newest")
     if "binary" in metafunc.fixturenames:
-        reason = ABSENT if REAL else "on real servers only: make e2e"
-        absent = pytest.param(None, id="absent", marks=pytest.mark.skip(reason=reason))
         found = find_binaries() if REAL else []
-        if metafunc.definition.get_closest_marker("newest"):
-            found = found[-1:]
-        metafunc.parametrize("binary", found or [absent], ids=lambda binary: binary.version)
+        _parametrize(metafunc, "binary", found[-1:] if newest else found, ABSENT, ids=lambda binary: binary.version)
+    if "operator" in metafunc.fixturenames:
+        operators = those_at_hand() if REAL and not _missing() else []
+        _parametrize(metafunc, "operator", operators[-1:] if newest else operators, _missing(), ids=label)
+
+
+def _parametrize(
+    metafunc: pytest.Metafunc, name: str, found: Sequence[object], absent: str, *, ids: Callable[[Any], str]
+) -> None:
+    """With each that was found, else one test that is skipped and says why."""
+    reason = absent if REAL else "on real servers only: make e2e"
+    skipped = pytest.param(None, id="absent", marks=pytest.mark.skip(reason=reason))
+    if found:
+        metafunc.parametrize(name, found, ids=ids, scope="module")
+    else:
+        metafunc.parametrize(name, [skipped])
+
+
+def _missing() -> str:
+    """What a test of MariaDB can't do without and is not on this machine, empty where all is."""
+    return ", ".join(str(each) for each in participants() if each.name in NEEDED and not each.version)
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +127,29 @@ async def _tenant(
     async with opened(binary, cluster, store, servers, namespace, controller) as scene, controller:
         yield scene
         await controller.terminate()
+
+
+@pytest.fixture(scope="session")
+async def mariadbs() -> AsyncIterator[tuple[RealMariaDB, RealMariaDB]]:
+    async with RealMariaDB(loopback(66)) as first, RealMariaDB(loopback(67)) as second:
+        yield first, second
+
+
+@pytest.fixture(scope="module")
+async def mariadb_tenant(
+    operator: Operator | None, cluster: RealCluster, store: RealS3, mariadbs: tuple[RealMariaDB, RealMariaDB]
+) -> AsyncIterator[MariaDBScene]:
+    """A tenant with MariaDB in a new namespace, and a controller for it: one for all tests of a file."""
+    async with (
+        operating(operator, cluster) as playing,
+        mariadb_scene.tenancy(cluster, store, mariadbs, playing, operator) as tenant,
+    ):
+        yield tenant
+
+
+@pytest.fixture
+async def mariadb(mariadb_tenant: MariaDBScene) -> AsyncIterator[MariaDBScene]:
+    """The tenant with empty databases, and a strategy and a class of the test's own."""
+    scene = await mariadb_scene.begun(mariadb_tenant)
+    yield scene
+    await mariadb_scene.ended(scene)

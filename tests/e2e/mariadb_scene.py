@@ -1,125 +1,260 @@
-"""A tenant's MariaDB application on a real server, with mariadb-operator or its simulator, and a controller."""
+"""A tenant's MariaDB on real servers: the controller is a process of its own, and the operator's Jobs really run."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import contextlib
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from urllib.parse import quote
 
-from tests.e2e.scene import Controller
+import anyio
+from tests.e2e import kube
+from tests.e2e import mariadb_objects as objects
+from tests.e2e.mariadb_operators import Playing
+from tests.e2e.objects import Manifest
+from tests.e2e.rights import kubeconfig_of_the_deployment
+from tests.e2e.scene import Controller, Tenant
 from tests.real import RealCluster, RealMariaDB, RealS3
-from tests.real.mariadb_operator import Operator, Working
+from tests.real.mariadb_operator import Operator
 from tests.real.mariadb_pods import MariaDBPods
-from tests.real.processes import wait_until
+from tests.real.processes import DIE_WITH_PARENT, http, wait_until
 
-from cozydrivers.api import apps, mariadb, strategy
-from cozydrivers.api.backups import Backup, BackupClass, BackupJob, RestoreJob
-from cozydrivers.api.core import Secret
 from cozydrivers.kube import KubeClient
 
-CLASS = "mariadb"
-_REFERENCE = {"apiGroup": "apps.cozystack.io", "kind": "MariaDB"}
-_KEYS = {
-    "accessKeyIdSecretKeyRef": {"name": "s3", "key": "id"},
-    "secretAccessKeySecretKeyRef": {"name": "s3", "key": "key"},
-}
-_SERVER = {
-    "rootPasswordSecretKeyRef": {"name": "root", "key": "password"},
-    "storage": {"size": "1Gi"},
-    "tls": {"enabled": False},
-}
-J = TypeVar("J", BackupJob, RestoreJob)
+DATABASE = "shop"
+BACKUPS, RESTORES = "Backup.k8s.mariadb.com", "Restore"
+_SERVERS = "MariaDB.k8s.mariadb.com"
+_COUNT = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class MariaDBScene:
-    """A tenant with the application `shop`, whose server has the table shop.orders."""
+class MariaDBScene(Tenant):
+    """A tenant with the application `shop`, and a second one, `copy`, with a server of its own.
 
-    kube: KubeClient
-    namespace: str
+    Each test has a strategy and a class of its own, both called `name`, which keep its dumps under a path of its own.
+    """
+
     s3: RealS3
     server: RealMariaDB
+    copy: RealMariaDB
     pods: MariaDBPods
-    controller: Controller
+    name: str = ""
 
-    async def submit(self, name: str) -> BackupJob:
-        """Create a BackupJob and wait for its end."""
-        spec = {"applicationRef": {**_REFERENCE, "name": "shop"}, "backupClassName": CLASS}
-        return await self._ended(BackupJob, name, spec)
+    # Databases
 
-    async def back_up(self, name: str) -> Backup:
-        """Create a BackupJob and return the Backup that it makes."""
-        job = await self.submit(name)
-        assert job.status.backup_ref is not None, job.status
-        return await self.kube.get(Backup, job.status.backup_ref.name, self.namespace)
+    async def fill(self, **tables: int) -> None:
+        """Add rows to tables by name, which are made where absent."""
+        columns = "id BIGINT AUTO_INCREMENT PRIMARY KEY, s VARCHAR(99) NOT NULL"
+        for table, rows in tables.items():
+            await self.sql(
+                f"SET NAMES utf8mb4; CREATE TABLE IF NOT EXISTS {table} ({columns}) DEFAULT CHARSET utf8mb4; "
+                f"INSERT INTO {table} (s) SELECT CONCAT('Zoë 🚲 ', seq, RAND()) FROM seq_1_to_{rows}"
+            )
 
-    async def restore(self, name: str, backup: str, **options: Any) -> RestoreJob:
-        """Create a RestoreJob in place and wait for its end."""
-        return await self._ended(RestoreJob, name, {"backupRef": {"name": backup}, "options": options})
+    async def rows(self, server: RealMariaDB | None = None) -> Mapping[str, str]:
+        """Number of rows and their checksum, of each table."""
+        at = server or self.server
+        found = await at.query(
+            f"SELECT table_name FROM information_schema.tables WHERE table_schema='{DATABASE}' "
+            "AND table_type='BASE TABLE' ORDER BY table_name"
+        )
+        asked = (f"SELECT '{each}', COUNT(*) FROM {each}; CHECKSUM TABLE {each}" for each in found.split())
+        lines = (await at.query("; ".join(asked), DATABASE)).splitlines() if found else []
+        counts, sums = lines[::2], lines[1::2]
+        return {
+            count.split("\t")[0]: f"{count.split()[1]} {each.split()[1]}"
+            for count, each in zip(counts, sums, strict=True)
+        }
 
-    async def _ended(self, kind: type[J], name: str, spec: Mapping[str, Any]) -> J:
-        """Create a job and wait until it has ended and was let go of; TimeoutError tells its status."""
-        job = await self.kube.create(kind, {"metadata": {"name": name}, "spec": spec}, self.namespace)
+    async def sql(self, statements: str) -> None:
+        """Run statements in the database."""
+        await self.server.query(statements, DATABASE)
 
-        async def has_ended() -> bool:
-            nonlocal job
-            assert self.controller.running, self._last_words()
-            job = await self.kube.get(kind, name, self.namespace)
-            return job.status.phase in ("Succeeded", "Failed") and not job.metadata.finalizers
-
+    @contextlib.asynccontextmanager
+    async def locked(self, table: str, how: str = "WRITE") -> AsyncGenerator[None, None]:
+        """Hold a table's lock as long as the block: a dump that comes to it waits, and so does a restore."""
+        command = [*DIE_WITH_PARENT, *self.server.client("mariadb"), "--unbuffered", f"--database={DATABASE}"]
+        client = await anyio.open_process(command, stdin=subprocess.PIPE, env=dict(self.server.variables()))
+        assert client.stdin is not None
+        assert client.stdout is not None
         try:
-            await wait_until(has_ended, timeout=120, what=f"end of {name}")
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}; its status: {job.status}\n{self._last_words()}") from None
-        return job
+            await client.stdin.send(f"LOCK TABLES {table} {how}; SELECT 'held';\n".encode())
+            await client.stdout.receive()
+            yield
+        finally:
+            client.kill()
+            with anyio.CancelScope(shield=True):
+                await client.aclose()
 
-    def _last_words(self) -> str:
-        return self.controller.log.read_text()[-3000:]
+    async def waits(self, what: str) -> None:
+        """Wait until a client of the server waits for a lock with a statement like this."""
 
-    async def orders(self) -> str:
-        """The rows of the table."""
-        return await self.server.query("SELECT * FROM shop.orders ORDER BY id")
+        async def waiting() -> bool:
+            where = f"state LIKE 'Waiting for table%' AND info LIKE '{what}%'"
+            return await self.server.query(f"SELECT COUNT(*) FROM information_schema.processlist WHERE {where}") != "0"
 
-    async def operators(self) -> list[str]:
-        """The operator's objects that are left."""
-        found = [
-            each
-            for kind in (mariadb.Backup, mariadb.Restore)
-            for each in (await self.kube.list(kind, self.namespace)).items
-        ]
-        return [each.metadata.name for each in found]
+        await wait_until(waiting, timeout=60, what=f"{what} waits for a lock")
+
+    # Strategy and jobs
+
+    async def strategy(
+        self, *, s3: Manifest | None = None, parameters: Mapping[str, str] = {}, **template: Any
+    ) -> None:
+        """Make the strategy and the class of the test, or change them; `databases` is the test's alone unless told."""
+        here = {"bucket": self.s3.bucket, "endpoint": self.endpoint, "tls": None, "prefix": self.prefix_template}
+        template = {"databases": [DATABASE], **template}
+        for manifest in objects.seeded(self.name, {**here, **(s3 or {})}, template, dict(parameters)):
+            await kube.apply(self.client, manifest)
+
+    @property
+    def endpoint(self) -> str:
+        """The store, as strategies name it."""
+        return f"127.0.0.1:{self.s3.port}"
+
+    @property
+    def prefix_template(self) -> str:
+        """The prefix as the strategy has it."""
+        return f"{self.name}/{{{{ .Application.metadata.name }}}}/"
+
+    @property
+    def prefix(self) -> str:
+        """Where the application's dumps are."""
+        return f"{self.name}/{objects.APPLICATION}/"
+
+    async def begin(self, job: str) -> None:
+        """Submit a BackupJob."""
+        await self.submit(objects.backup_job(job, self.name))
+
+    async def back_up(self, job: str) -> Manifest:
+        """Create a BackupJob and return the Backup that it makes."""
+        await self.begin(job)
+        return await self.backup_of(job)
+
+    async def restore(self, job: str, backup: Manifest, target: str = "", **options: Any) -> Manifest:
+        """Create a RestoreJob and return it at its end."""
+        await self.submit(objects.restore_job(job, backup["metadata"]["name"], target, **options))
+        return await self.ended("RestoreJob", job)
+
+    async def restored(self, job: str, backup: Manifest, target: str = "", **options: Any) -> Manifest:
+        """Create a RestoreJob and return it when it has succeeded."""
+        done = await self.restore(job, backup, target, **options)
+        assert done["status"]["phase"] == "Succeeded", done["status"]
+        return done
+
+    # The operator's, and the store
+
+    async def operators(self) -> set[str]:
+        """The operator's objects in the namespace, finished or not, and their Jobs."""
+        found = [await kube.names(self.client, kind, self.namespace) for kind in (BACKUPS, RESTORES, "Job")]
+        return set().union(*found)
+
+    async def job_of(self, purpose: str) -> Manifest:
+        """Wait until a run's object of a purpose has a Job, and return that."""
+        found: list[Manifest] = []
+
+        async def there() -> bool:
+            jobs = await kube.listed(self.client, "Job", self.namespace)
+            found[:] = [each for each in jobs if each["metadata"]["name"].endswith(f"-{purpose}")]
+            return bool(found)
+
+        await wait_until(there, timeout=60, what=f"the Job of a {purpose}")
+        return found[0]
+
+    def ran(self, purpose: str) -> list[tuple[str, int]]:
+        """The containers of a purpose that have ended in this test, with their exit codes."""
+        return [(each.container, each.code) for each in self.pods.ran if each.job.endswith(f"-{purpose}")]
+
+    async def stored(self, under: str = "") -> dict[str, int]:
+        """The objects of the test in the store, with their sizes."""
+        return await self.s3.objects(under or f"{self.name}/")
+
+    async def read(self, key: str) -> bytes:
+        """The content of an object."""
+        async with http(self.s3.url, auth=("any", "any")) as client:
+            return (await client.get(f"/{self.s3.bucket}/{quote(key)}")).raise_for_status().content
+
+    async def gone(self, kind: str, name: str, timeout: float = 60) -> None:
+        """Wait until an object is gone."""
+
+        async def is_gone() -> bool:
+            return name not in await kube.names(self.client, kind, self.namespace)
+
+        await wait_until(is_gone, timeout=timeout, what=f"{kind} {name} is gone")
+
+    async def typed(self, *arguments: str) -> tuple[int, Any]:
+        """Run a command on the namespace, as its admin; answers its exit code and what it printed as JSON."""
+        where = ["-n", self.namespace, f"--kubeconfig={self.cluster.kubeconfig()}", "-o", "json"]
+        command = [sys.executable, "-m", "cozydrivers", *arguments, *where]
+        done = await anyio.run_process(command, check=False)
+        assert done.stdout, done.stderr.decode()
+        return done.returncode, json.loads(done.stdout)
 
 
-@asynccontextmanager
-async def mariadb_scene(
-    cluster: RealCluster, s3: RealS3, server: RealMariaDB, operator: Operator | None, working: Working
-) -> AsyncGenerator[MariaDBScene, None]:
-    """Deploy it all in a new namespace; an operator is at work."""
+@contextlib.asynccontextmanager
+async def tenancy(
+    cluster: RealCluster,
+    store: RealS3,
+    servers: tuple[RealMariaDB, RealMariaDB],
+    playing: Playing,
+    binary: Operator | None,
+) -> AsyncIterator[MariaDBScene]:
+    """A tenant in a new namespace, with its applications, and a controller with the rights of the deployment."""
     namespace = await cluster.namespace("tenant")
-    await server.query(
-        "DROP DATABASE IF EXISTS shop; CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY, what TEXT);"
-        "INSERT INTO shop.orders VALUES (1, 'a'), (2, 'b')"
-    )
-    controller = Controller(cluster.kubeconfig(), namespace)
-    async with KubeClient.connect(kubeconfig=str(cluster.kubeconfig())) as kube:
-        await _deploy(kube, namespace, s3, server)
-        await working.play_ready(namespace, "mariadb-shop")
-        pods = MariaDBPods(kube, namespace, {(namespace, "mariadb-shop"): server}, operator=operator)
+    names = [objects.server_of(name) for name in (objects.APPLICATION, objects.COPY)]
+    played = dict(zip([(namespace, name) for name in names], servers, strict=True))
+    controller = Controller(await kubeconfig_of_the_deployment(cluster), namespace)
+    async with cluster.client() as client, KubeClient.connect(kubeconfig=str(cluster.kubeconfig())) as admin:
+        pods = MariaDBPods(admin, namespace, played, operator=binary, version="25.10.2")
+        scene = MariaDBScene(cluster, namespace, controller, client, store, *servers, pods)
+        await _set_up(scene, playing, names)
         async with pods.running(), controller:
-            yield MariaDBScene(kube, namespace, s3, server, pods, controller)
+            yield scene
             await controller.terminate()
+            assert servers[0].password not in controller.log.read_text()
+        await _forget(scene)
 
 
-async def _deploy(kube: KubeClient, namespace: str, s3: RealS3, server: RealMariaDB) -> None:
-    secrets = {"root": {"password": server.password}, "s3": {"id": "any", "key": "any"}}
-    for name, data in secrets.items():
-        await kube.create(Secret, {"metadata": {"name": name}, "stringData": data}, namespace)
-    await kube.create(apps.MariaDB, {"metadata": {"name": "shop"}, "spec": {}}, namespace)
-    await kube.create(mariadb.MariaDB, {"metadata": {"name": "mariadb-shop"}, "spec": _SERVER}, namespace)
-    store = {"bucket": s3.bucket, "endpoint": s3.url.removeprefix("http://"), "region": "us-east-1", **_KEYS}
-    store["prefix"] = f"{namespace}/{{{{ .Application.metadata.name }}}}/"
-    template = {"storage": {"s3": store}, "databases": ["shop"], "compression": "gzip"}
-    await kube.apply(strategy.MariaDB, namespace, {"spec": {"template": template}}, field_manager="tests")
-    reference = {"apiGroup": "strategy.backups.cozystack.io", "kind": "MariaDB", "name": namespace}
-    binding = {"application": _REFERENCE, "strategyRef": reference}
-    body = {"spec": {"strategies": [binding]}}
-    await kube.apply(BackupClass, CLASS, body, field_manager="tests", force=True)
+async def _set_up(scene: MariaDBScene, playing: Playing, names: list[str]) -> None:
+    root = objects.secret(objects.ROOT, password=scene.server.password)
+    await kube.apply(scene.client, root, scene.namespace)
+    for name in (objects.APPLICATION, objects.COPY):
+        for manifest in (objects.credentials(name), objects.application(name), objects.server(name)):
+            await kube.apply(scene.client, manifest, scene.namespace)
+    for name in names:
+        await playing.play_ready(scene.namespace, name)
+
+
+async def _forget(scene: MariaDBScene) -> None:
+    """Leave nothing that the next operator on this cluster goes on with."""
+    for kind in (BACKUPS, RESTORES, _SERVERS):
+        for name in await kube.names(scene.client, kind, scene.namespace):
+            await kube.patch(scene.client, kind, scene.namespace, name, {"metadata": {"finalizers": []}})
+        await kube.clear(scene.client, kind, scene.namespace)
+
+
+async def begun(tenant: MariaDBScene) -> MariaDBScene:
+    """The scene of a test: both databases are empty, and a strategy and class are there."""
+    scene = replace(tenant, name=f"e2e-mariadb-{next(_COUNT)}")
+    for server in (scene.server, scene.copy):
+        await server.query(f"DROP DATABASE IF EXISTS {DATABASE}; CREATE DATABASE {DATABASE}")
+    scene.pods.ran.clear()
+    await scene.strategy()
+    return scene
+
+
+async def ended(scene: MariaDBScene) -> None:
+    """Nothing that could run once more is left of the jobs; then the jobs and their Backups go, for the next test."""
+    await wait_until(partial(_is_idle, scene), timeout=20, what="no Job of the operator's is left")
+    for kind in ("BackupJob", "RestoreJob", "Backup"):
+        await kube.clear(scene.client, kind, scene.namespace)
+    for kind in ("BackupJob", "RestoreJob", "Backup"):
+        for name in await kube.names(scene.client, kind, scene.namespace):
+            await scene.gone(kind, name)
+
+
+async def _is_idle(scene: MariaDBScene) -> bool:
+    return not await scene.operators()

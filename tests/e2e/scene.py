@@ -55,36 +55,13 @@ class Controller(Server):
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A tenant with an application, whose sidecars share one path in the object store.
-
-    `shards` has each replica of each shard.
-    """
+class Tenant:
+    """A namespace, and the controller that works on it; `client` is the tenant's, who may do anything."""
 
     cluster: RealCluster
     namespace: str
-    s3: RealS3
-    path: str
-    shards: Sequence[Shard]
     controller: Controller
     client: httpx.AsyncClient
-    password: str
-
-    async def set_up(self) -> None:
-        """Make what is there before any job: credentials, application, and a ready Pod of each replica."""
-        shards = len({each.clickhouse.shard for each in self.shards})
-        for manifest in (self._secret(), objects.application(shards, len(self.shards) // shards)):
-            await kube.apply(self.client, manifest, self.namespace)
-        for shard in self.shards:
-            await kube.apply(self.client, _pod(shard), self.namespace)
-            await self.move(shard, shard.sidecar.address)
-
-    def _secret(self) -> Manifest:
-        return objects.secret(self.shards[0].sidecar.username, self.password)
-
-    async def move(self, shard: Shard, address: str) -> None:
-        """Give a shard's Pod an address."""
-        await kube.set_status(self.client, _pod(shard), self.namespace, objects.running_at(address))
 
     async def submit(self, job: Manifest) -> None:
         """Create a job as the tenant does."""
@@ -128,6 +105,35 @@ class Scene:
         ended = await self.ended("BackupJob", job)
         assert ended["status"]["phase"] == "Succeeded", ended["status"]
         return await kube.get(self.client, "Backup", self.namespace, ended["status"]["backupRef"]["name"])
+
+
+@dataclass(frozen=True)
+class Scene(Tenant):
+    """A tenant with an application, whose sidecars share one path in the object store.
+
+    `shards` has each replica of each shard.
+    """
+
+    s3: RealS3
+    path: str
+    shards: Sequence[Shard]
+    password: str
+
+    async def set_up(self) -> None:
+        """Make what is there before any job: credentials, application, and a ready Pod of each replica."""
+        shards = len({each.clickhouse.shard for each in self.shards})
+        for manifest in (self._secret(), objects.application(shards, len(self.shards) // shards)):
+            await kube.apply(self.client, manifest, self.namespace)
+        for shard in self.shards:
+            await kube.apply(self.client, _pod(shard), self.namespace)
+            await self.move(shard, shard.sidecar.address)
+
+    def _secret(self) -> Manifest:
+        return objects.secret(self.shards[0].sidecar.username, self.password)
+
+    async def move(self, shard: Shard, address: str) -> None:
+        """Give a shard's Pod an address."""
+        await kube.set_status(self.client, _pod(shard), self.namespace, objects.running_at(address))
 
     async def back_up(self, job: str, **options: str) -> Manifest:
         """Create a BackupJob and return the Backup that it makes."""
@@ -195,7 +201,7 @@ async def opened(
             await shards[-1].empty()
             await stack.enter_async_context(sidecar)
         client = await stack.enter_async_context(cluster.client())
-        scene = Scene(cluster, namespace, store, path, shards, controller, client, password)
+        scene = Scene(cluster, namespace, controller, client, store, path, shards, password)
         await scene.set_up()
         yield scene
 

@@ -1,81 +1,62 @@
-"""MariaDB from a BackupJob to a RestoreJob: real server, real clients, and mariadb-operator where its binary is."""
+"""A tenant backs its MariaDB up twice, loses rows, and gets the older state back, in place and into a copy."""
 
-from collections.abc import AsyncIterator, Iterator
+import gzip
 
 import pytest
-from tests.e2e.mariadb_scene import MariaDBScene, mariadb_scene
-from tests.real import RealCluster, RealMariaDB, RealS3, find_operators
-from tests.real.mariadb_operator import Operator, Working, at_work
-from tests.real.mariadb_pods import Fault
-from tests.real.processes import loopback
+from tests.e2e import kube
+from tests.e2e.mariadb_objects import COPY, dump_of, recorded, told
+from tests.e2e.mariadb_scene import MariaDBScene
+from tests.e2e.objects import conditions
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="session")
-async def maria() -> AsyncIterator[RealMariaDB]:
-    async with RealMariaDB(loopback(71)) as server:
-        yield server
+async def test_a_backup_is_the_dump_that_it_names(mariadb: MariaDBScene):
+    await mariadb.fill(orders=3000, users=50)
+    await mariadb.strategy(databases=None)
+    backup = await mariadb.back_up("nightly")
+    key = dump_of(backup)
+    assert await mariadb.stored() == {key: int(recorded(backup, "size"))}
+    assert backup["status"]["artifact"] == {
+        "uri": f"s3://{mariadb.s3.bucket}/{key}",
+        "sizeBytes": int(recorded(backup, "size")),
+    }
+    content = gzip.decompress(await mariadb.read(key)).decode()
+    assert content.splitlines()[-1].startswith("-- Dump completed")
+    assert content.count("Zoë 🚲") == 3050
+    assert "INSERT INTO `global_priv`" not in content
+    job = await kube.get(mariadb.client, "BackupJob", mariadb.namespace, "nightly")
+    assert (conditions(job)["Ready"], told(job, "Verified")["reason"]) == ("True", "DumpListed")
+    assert mariadb.ran("dump") == [("mariadb", 0), ("mariadb-operator", 0)]
+    assert await kube.names(mariadb.client, "Backup.k8s.mariadb.com", mariadb.namespace) == set()
 
 
-@pytest.fixture(
-    scope="module",
-    params=[*find_operators(), None],
-    ids=lambda operator: operator.version if operator else "simulator",
-)
-def operator(request: pytest.FixtureRequest) -> Operator | None:
-    found: Operator | None = request.param
-    return found
+async def test_the_older_of_two_backups_comes_back_exactly(mariadb: MariaDBScene):
+    await mariadb.fill(orders=3000, users=50)
+    rows = await mariadb.rows()
+    older = await mariadb.back_up("monday")
+    await mariadb.fill(orders=7)
+    newer = await mariadb.back_up("tuesday")
+    await mariadb.sql("DROP TABLE users; DELETE FROM orders WHERE id % 3 = 0")
+    await mariadb.fill(later=5)
+    later = (await mariadb.rows())["later"]
+
+    job = await mariadb.restored("monday", older)  # named as its BackupJob: neither is taken for the other
+    assert await mariadb.rows() == {**rows, "later": later}
+    assert conditions(job).items() >= {"Ready": "True", "TargetChecked": "True", "SafetyCopy": "True"}.items()
+    assert mariadb.ran("restore") == [("mariadb-operator", 0), ("mariadb", 0)]
+    (safety,) = set(await mariadb.stored()) - {dump_of(older), dump_of(newer)}
+    assert f"s3://{mariadb.s3.bucket}/{safety}" in told(job, "SafetyCopy")["message"]
 
 
-@pytest.fixture(scope="module")
-async def working(operator: Operator | None, cluster: RealCluster) -> AsyncIterator[Working]:
-    async with at_work(operator, cluster) as working:
-        yield working
+async def test_a_copy_gets_the_rows_and_the_original_keeps_its_own(mariadb: MariaDBScene):
+    await mariadb.fill(orders=500)
+    rows = await mariadb.rows()
+    backup = await mariadb.back_up("nightly")
+    await mariadb.fill(orders=3)
+    original = await mariadb.rows()
+    await mariadb.copy.query("CREATE TABLE shop.orders (id INT)")
 
-
-@pytest.fixture
-async def scene(
-    operator: Operator | None, working: Working, cluster: RealCluster, store: RealS3, maria: RealMariaDB
-) -> AsyncIterator[MariaDBScene]:
-    async with mariadb_scene(cluster, store, maria, operator, working) as scene:
-        yield scene
-
-
-async def test_what_was_dumped_comes_back_and_nothing_is_left_to_run_again(scene: MariaDBScene):
-    first = await scene.back_up("first")
-    await scene.server.query("UPDATE shop.orders SET what = 'wrong'; INSERT INTO shop.orders VALUES (3, 'c')")
-    await scene.back_up("second")
-    assert first.status.artifact is not None
-    assert first.status.artifact.uri.removeprefix(f"s3://{scene.s3.bucket}/") in await scene.s3.objects(scene.namespace)
-    job = await scene.restore("back", first.metadata.name)
-    assert job.status.phase == "Succeeded", job.status
-    assert await scene.orders() == "1\ta\n2\tb"
-    assert await scene.operators() == []
-
-
-async def test_a_dump_that_fails_is_a_failure(scene: MariaDBScene):
-    scene.pods.fault = lambda job, container: "fail" if container == "mariadb" else None
-    job = await scene.submit("bad")
-    assert job.status.phase == "Failed", job.status
-    assert await scene.operators() == []
-    assert await scene.s3.objects(scene.namespace) == {}
-
-
-async def test_a_push_that_fails_is_tried_again_with_a_new_dump_and_the_other_is_removed(scene: MariaDBScene):
-    faults: Iterator[Fault] = iter(["end-badly"])
-    scene.pods.fault = lambda job, container: next(faults, None) if container == "mariadb-operator" else None
-    backup = await scene.back_up("nightly")
-    assert [each.code for each in scene.pods.ran if each.container == "mariadb-operator"] == [1, 0]
-    assert backup.status.artifact is not None
-    (key,) = await scene.s3.objects(scene.namespace)
-    assert backup.status.artifact.uri == f"s3://{scene.s3.bucket}/{key}"
-
-
-async def test_a_restore_that_fails_says_how_to_go_back(scene: MariaDBScene):
-    backup = await scene.back_up("nightly")
-    scene.pods.fault = lambda job, container: "end-badly" if "-restore" in job else None
-    job = await scene.restore("back", backup.metadata.name)
-    assert job.status.phase == "Failed", job.status
-    assert "HalfRestored" in str(job.status.conditions)
-    assert await scene.operators() == []
+    await mariadb.restored("into-the-copy", backup, COPY)
+    assert await mariadb.rows(mariadb.copy) == rows
+    assert await mariadb.rows() == original

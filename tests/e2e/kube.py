@@ -98,8 +98,8 @@ async def listed(client: httpx.AsyncClient, kind: str, namespace: str | None = N
 
 
 async def delete(client: httpx.AsyncClient, kind: str, namespace: str | None, name: str) -> None:
-    """Delete one object."""
-    _check(await client.delete(path(plural(kind), namespace, name)))
+    """Delete one object as kubectl does; a Job would else be kept until its Pods have been let go of."""
+    _check(await client.delete(path(plural(kind), namespace, name), params={"propagationPolicy": "Background"}))
 
 
 async def clear(client: httpx.AsyncClient, kind: str, namespace: str | None = None) -> None:

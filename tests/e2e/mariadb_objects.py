@@ -92,6 +92,12 @@ def _job(kind: str, name: str, spec: Manifest) -> Manifest:
     return {"apiVersion": _COZYSTACK, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
+def s3(where: Manifest) -> Manifest:
+    """A place in a bucket with the application's credentials, as the operator's objects have it."""
+    keys = {"accessKeyIdSecretKeyRef": "AWS_ACCESS_KEY_ID", "secretAccessKeySecretKeyRef": "AWS_SECRET_ACCESS_KEY"}
+    return {**where, **{key: {"name": _credentials_of(APPLICATION), "key": held} for key, held in keys.items()}}
+
+
 def operators(kind: str, name: str, **spec: Any) -> Manifest:
     """An object of mariadb-operator that somebody makes by hand, for the application's server."""
     spec = {"mariaDbRef": {"name": server_of(APPLICATION)}, **spec}

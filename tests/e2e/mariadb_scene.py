@@ -147,6 +147,19 @@ class MariaDBScene(Tenant):
 
     # The operator's, and the store
 
+    async def by_hand(self, kind: str, name: str, **spec: Any) -> None:
+        """Make an object of the operator's, as somebody might."""
+        await self.submit(objects.operators(kind, name, **spec))
+
+    def storage(self, prefix: str) -> Manifest:
+        """The store, as the operator's objects name it."""
+        here = {"bucket": self.s3.bucket, "endpoint": self.endpoint, "prefix": prefix}
+        return objects.s3(here)
+
+    async def forget(self, kind: str, name: str) -> None:
+        """Delete what somebody has made by hand; its Job goes with it."""
+        await kube.delete(self.client, kind, self.namespace, name)
+
     async def operators(self) -> set[str]:
         """The operator's objects in the namespace, finished or not, and their Jobs."""
         found = [await kube.names(self.client, kind, self.namespace) for kind in (BACKUPS, RESTORES, "Job")]

@@ -34,7 +34,9 @@ class RealMariaDB(Server):
     async def start(self) -> None:
         """Make the data folder where absent, start the server and wait until it answers."""
         if not self._data.exists():
-            await anyio.run_process([*_program("mariadb-install-db"), *self._options(), *_QUICK])
+            # A server that starts deletes all temporary tables of its folder for these, also those of others.
+            env = {**os.environ, "TMPDIR": str(self.folder)}
+            await anyio.run_process([*_program("mariadb-install-db"), *self._options(), *_QUICK], env=env)
         await super().start()
 
     def command(self) -> Sequence[str]:

@@ -1,13 +1,12 @@
 """The sidecars of ClickHouse as one controller reaches them."""
 
-from typing import Any, cast
+from typing import Any
 
 import httpx
 from tests.simulation.process import LostReply, Meet
 
 from chbackup import Client
-from chbackup._http import _BareClient
-from chbackup.testing._transport import FakeTransport, Handler
+from chbackup.testing._transport import FakeTransport, Handler, client_over
 from cozydrivers.testing.operators import Network
 
 
@@ -29,7 +28,7 @@ class Sidecars:
             except LostReply:
                 raise ConnectionResetError("lost") from None
 
-        http_client = cast("httpx.AsyncClient", _BareClient(FakeTransport(handle)))
+        http_client = client_over(FakeTransport(handle))
         return Client(url, username=username, password=password, timeout=timeout, http_client=http_client)
 
     def _at(self, host: str) -> Handler:

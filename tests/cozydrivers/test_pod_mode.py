@@ -506,9 +506,9 @@ async def test_no_accident_runs_a_shard_twice(number, dies):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(doomed.run)
                 await fate.struck.wait()
-                if dies:
-                    tasks.cancel_scope.cancel()
-                await anyio.sleep_forever()
+                if not dies:
+                    await stage.end_of(job)
+                tasks.cancel_scope.cancel()
         async with stage.managed():
             job = await stage.end_of(job)
         assert fate.where

@@ -13,7 +13,7 @@ from cozydrivers.testing._store import Object
 
 pytestmark = pytest.mark.anyio
 
-UPLOAD = 8.0
+UPLOAD = 4.0
 NAMES = ("first", "second", "third")
 KINDS = ("backupjobs", "backups", "leases", "events")
 Trouble = Callable[[Stage], Coroutine[Any, Any, None]]

@@ -22,17 +22,14 @@ from tests.cozydrivers.backups import (
     with_backups,
 )
 from tests.cozydrivers.checks import assert_refused, forget, gone, patched, slow, staged, without, without_pod
-from tests.cozydrivers.fate import Fate, FatedNetwork, fated_kube
 from tests.cozydrivers.stage import APP, CLASS, TENANT, recorded
 from tests.cozydrivers.test_decisions import NAMES, name
 
 from chbackup import Action, Archive
-from cozydrivers import ClickHouseDriver
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup, BackupClass, ClassApplication, ClassStrategy, RestoreJob
 from cozydrivers.api.coordination import Lease
 from cozydrivers.api.core import Namespace
-from cozydrivers.controllers.backup import BackupController
 from cozydrivers.controllers.deletion import (
     ARCHIVE_FINALIZER,
     DELETION_POLICY,
@@ -515,37 +512,6 @@ async def test_a_deletion_that_takes_long_is_followed_and_not_sent_again():
     assert not await exists(stage, "nightly")
     assert stage.archives() == set()
     assert len([asked for asked in deletions(stage) if "-s0of" in asked]) == 1
-
-
-@pytest.mark.parametrize("dies", [True, False], ids=["dies", "loses replies"])
-@pytest.mark.parametrize("number", range(1, 14))
-async def test_an_accident_around_any_request_is_made_good(number, dies):
-    stage = await with_backups("older", "nightly")
-    kept = recorded(await stage.made("older"))
-    fate = Fate(number, dies=dies)
-    driver = ClickHouseDriver(connect=FatedNetwork(stage.network, fate).connect, objects=stage.network.objects.open)
-    controller = BackupController(fated_kube(stage, fate), drivers=[driver], now=stage.now)
-    async with anyio.create_task_group() as tasks:
-
-        async def first() -> None:
-            async with controller:
-                await controller.run()
-
-        tasks.start_soon(first)
-        await anyio.sleep(1)
-        await delete(stage, "nightly")
-        with anyio.move_on_after(300):
-            await fate.struck.wait()
-        if dies:
-            tasks.cancel_scope.cancel()
-        else:
-            await gone(stage, Backup, "nightly")
-            tasks.cancel_scope.cancel()
-    async with followed(stage):
-        await gone(stage, Backup, "nightly")
-        await anyio.sleep(60)
-    assert stage.archives() == kept, fate.where
-    assert await leases(stage) == []
 
 
 async def test_what_was_changed_since_it_was_decided_on_is_not_deleted():

@@ -7,17 +7,24 @@ from tests.simulation.story import Story
 from tests.simulation.world import TABLES, World
 
 from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
+from cozydrivers.api.coordination import Lease
 
 
-async def with_backup(world: World) -> None:
-    """A Backup, and other rows since."""
+async def with_backup(world: World, *names: str) -> None:
+    """A Backup, or those with the names, and other rows since."""
     async with anyio.create_task_group() as tasks:
         process = world.process()
         tasks.start_soon(process.run)
-        world.backs_up("nightly")
-        await world.calm()
+        for name in names or ("nightly",):
+            world.backs_up(name)
+            await world.calm()
         process.stop()
     world.inserts(world.app, 2)
+
+
+async def with_two_backups(world: World) -> None:
+    """The Backup to be deleted, and one that stays."""
+    await with_backup(world, "older", "nightly")
 
 
 async def _backs_up(world: World) -> None:
@@ -50,6 +57,13 @@ def _is_restored(world: World) -> bool:
     return world.succeeded(RestoreJob, "undo") and counts == [[10, 11], [13, 14]]
 
 
+def _is_deleted(world: World) -> bool:
+    """The other Backup has all that it records (the observer has looked), and nobody holds the path any more."""
+    leases = world.cluster.act("GET", Lease.resource.path())["items"]
+    held = [lease for lease in leases if lease["spec"].get("holderIdentity", "").startswith("Backup/")]
+    return not held and len(world.archives()) == 2 and world.backups(world.app) == ["older"]
+
+
 FLOWS = {
     "backup": Flow(nothing, _backs_up, lambda world: world.succeeded(BackupJob, "weekly")),
     "restore": Flow(with_backup, _restores, _is_restored),
@@ -61,7 +75,7 @@ FLOWS = {
         _stops_a_restore,
         lambda world: world.find(RestoreJob, "undo") is None and len(world.archives()) == 2,
     ),
-    "delete": Flow(with_backup, _deletes, lambda world: not world.archives() and world.backups(world.app) == []),
+    "delete": Flow(with_two_backups, _deletes, _is_deleted),
 }
 
 

@@ -1,11 +1,13 @@
 """Says at the end how many recordings of the real servers the fakes reproduce, also where workers ran the tests."""
 
 import gc
+import os
 from typing import Any
 
 import pytest
 from tests.recordings import counts
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process of a test compiles the packages for itself
 gc.set_threshold(50_000, 20, 100)  # a fifth of the time of the tests, which keep little
 
 

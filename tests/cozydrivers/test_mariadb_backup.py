@@ -22,6 +22,7 @@ from cozydrivers.api import mariadb, strategy
 from cozydrivers.api.backups import Backup, BackupJob
 from cozydrivers.api.batch import Job
 from cozydrivers.api.core import PersistentVolumeClaim, Pod, Secret
+from cozydrivers.drivers.mariadb.verify import HEAD
 from cozydrivers.drivers.mariadb.work import FINALIZER
 from cozydrivers.testing.buckets import FakeBucket
 
@@ -66,7 +67,7 @@ async def test_a_backup_names_the_very_dump_in_the_bucket(version):
     assert record["prefix"] == f"shop/{record['backup-name']}/"
     assert f"backup.{backup.spec.taken_at:%Y-%m-%dT%H:%M:%SZ}." in key
     assert (record["schema"], record["compression"]) == ("1", "gzip")
-    assert condition(backup, "Verified").reason == "DumpListed"
+    assert condition(backup, "Verified").reason == "DumpComplete"
     assert b"shop" in gzip.decompress(stage.bucket.content(key))
 
 
@@ -169,7 +170,9 @@ async def test_a_dump_that_is_compressed_twice_is_no_backup():
         await assert_nothing_left(stage)
 
 
-@pytest.mark.parametrize(("fault", "verify"), [("empty_dump", "list"), ("truncated_dump", "stream")])
+@pytest.mark.parametrize(
+    ("fault", "verify"), [("empty_dump", "list"), ("truncated_dump", "list"), ("truncated_dump", "stream")]
+)
 async def test_a_dump_that_is_none_is_no_backup_though_its_job_ended_well(fault, verify):
     stage = await staged()
     await stage.parameters(verify=verify)
@@ -178,6 +181,16 @@ async def test_a_dump_that_is_none_is_no_backup_though_its_job_ended_well(fault,
         job = await stage.end_of(await stage.backup("nightly"))
         await assert_failed(stage, job, "EngineFailed", ".sql")
         await assert_nothing_left(stage)
+
+
+@pytest.mark.parametrize(("verify", "reason"), [("list", "DumpListed"), ("stream", "DumpComplete")])
+async def test_only_the_beginning_of_a_long_dump_is_looked_at_unless_all_of_it_is_asked_for(verify, reason):
+    stage = await staged()
+    await stage.template(compression="none")
+    await stage.parameters(verify=verify)
+    stage.server.add("shop", "pictures", (1, "x" * HEAD))
+    async with stage.working():
+        assert condition(await stage.backed_up(), "Verified").reason == reason
 
 
 async def test_a_success_without_a_dump_in_the_bucket_is_a_failure():
@@ -520,7 +533,7 @@ async def test_a_moment_without_the_store_is_no_loss_of_proof():
         await anyio.sleep(120)
         stage.bucket.fault = ""
         job = await stage.end_of(job)
-        assert condition(await stage.made_by(job), "Verified").reason == "DumpListed"
+        assert condition(await stage.made_by(job), "Verified").reason == "DumpComplete"
 
 
 async def test_a_dump_that_is_to_be_read_wholly_is_no_backup_unread():

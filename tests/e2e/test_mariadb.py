@@ -26,7 +26,7 @@ async def test_a_backup_is_the_dump_that_it_names(mariadb: MariaDBScene):
     assert content.count("Zoë 🚲") == 3050
     assert "INSERT INTO `global_priv`" not in content
     job = await kube.get(mariadb.client, "BackupJob", mariadb.namespace, "nightly")
-    assert (conditions(job)["Ready"], told(job, "Verified")["reason"]) == ("True", "DumpListed")
+    assert (conditions(job)["Ready"], told(job, "Verified")["reason"]) == ("True", "DumpComplete")
     assert mariadb.ran("dump") == [("mariadb", 0), ("mariadb-operator", 0)]
     assert await kube.names(mariadb.client, "Backup.k8s.mariadb.com", mariadb.namespace) == set()
 

@@ -14,7 +14,7 @@ Compression = Literal["none", "gzip", "bzip2"]
 Verification = Literal["list", "stream"]
 
 VERIFY = "verify"
-"""Parameter of the class: `list` looks at a dump's size and beginning, `stream` reads it to its last line."""
+"""Parameter of the class: `list` looks at a dump's size and first MiB, `stream` reads it to its last line."""
 COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip", "bzip2")
 _VERIFICATIONS: tuple[Verification, ...] = ("list", "stream")
 _LEVELS = ("debug", "info", "warn", "error", "dpanic", "panic", "fatal")

@@ -7,8 +7,9 @@ from cozydrivers.api.mariadb import Restore
 from cozydrivers.clients.objects import ObjectStore
 from cozydrivers.drivers.base import Note, Outcome, Patience, RestoreRun, Run, Running, Succeeded
 from cozydrivers.drivers.mariadb import checkpoint, restoring
-from cozydrivers.drivers.mariadb.checkpoint import BackupState, RestoreState
-from cozydrivers.drivers.mariadb.dumps import dumps_under
+from cozydrivers.drivers.mariadb.auditing import is_absent
+from cozydrivers.drivers.mariadb.checkpoint import BackupState, Evidence, RestoreState
+from cozydrivers.drivers.mariadb.dumps import dumps_under, parse
 from cozydrivers.drivers.mariadb.evidence import remove_dumps
 from cozydrivers.drivers.mariadb.naming import Name, Purpose
 from cozydrivers.drivers.mariadb.storage import Place, place_of
@@ -30,11 +31,9 @@ async def step(run: Run, access: Access) -> Outcome:
 
 
 async def _removed(run: Run, *purposes: Purpose) -> Running | None:
-    for purpose in purposes:
-        left = await remove(run, purpose)
-        if left:
-            return _pending(left)
-    return None
+    """Take all of them away side by side: each is waited for together with the Pods of the others."""
+    left = {words for purpose in purposes if (words := await remove(run, purpose))}
+    return _pending("; ".join(sorted(left))) if left else None
 
 
 def _pending(message: str, pause: float = 1.0) -> Running:
@@ -46,8 +45,9 @@ def _pending(message: str, pause: float = 1.0) -> Running:
 
 async def _backup(run: Run, access: Access) -> Outcome:
     """Its Pods have ended before its dump is looked for: nothing arrives after that."""
+    state: BackupState | None = None
     with suppress(InvalidInput):
-        checkpoint.read(BackupState, run)
+        state = checkpoint.read(BackupState, run)
     removing = await _removed(run, "dump")
     if removing is not None:
         return removing
@@ -59,7 +59,7 @@ async def _backup(run: Run, access: Access) -> Outcome:
         return await _without_claim(run)
     if place.s3 is None or place.closed:
         return _left(_where(run, place), place.closed)
-    return await _without_dump(run, access, place)
+    return await _without_dump(run, access, place, state.evidence if state else None)
 
 
 def _left(where: str, why: str) -> Succeeded:
@@ -72,12 +72,18 @@ def _where(run: Run, place: Place) -> str:
     return f"s3://{place.s3.bucket}/{place.folder(name)}" if place.s3 else "the strategy's volume"
 
 
-async def _without_dump(run: Run, access: Access, place: Place) -> Outcome:
-    """Delete the dumps of the run's folder, and look once more: only an empty list is an end."""
+async def _without_dump(run: Run, access: Access, place: Place, shown: Evidence | None) -> Outcome:
+    """Delete the dumps of the run's folder, and look once more: only an empty list is an end.
+
+    A list can be partial: the dump that was proven is asked for by its name.
+    """
     folder = place.folder(str(Name.of(run, "dump")))
+    proven = parse(folder + shown.file, shown.size) if shown else None
 
     async def work(store: ObjectStore) -> int:
         dumps = dumps_under(folder, await store.list(folder))
+        if proven and proven.key not in {dump.key for dump in dumps} and not await is_absent(store, proven.key):
+            dumps.append(proven)
         await remove_dumps(run, store, dumps)
         return len(dumps)
 

@@ -34,6 +34,7 @@ from cozydrivers.drivers.mariadb import (
     work,
 )
 from cozydrivers.drivers.mariadb import options as asking
+from cozydrivers.drivers.mariadb.auditing import is_absent
 from cozydrivers.drivers.mariadb.backing_up import refuse_pods
 from cozydrivers.drivers.mariadb.checkpoint import Evidence, RestoreState
 from cozydrivers.drivers.mariadb.dumps import DumpFile, dumps_under
@@ -44,7 +45,7 @@ from cozydrivers.drivers.mariadb.record import Recorded
 from cozydrivers.drivers.mariadb.restore import Source
 from cozydrivers.drivers.mariadb.settings import settings_of
 from cozydrivers.drivers.mariadb.storage import Place, place_of
-from cozydrivers.drivers.mariadb.store import Access, Unread, listed
+from cozydrivers.drivers.mariadb.store import Access, Unread, asked, listed
 from cozydrivers.drivers.mariadb.work import Announce, Create, End, Finished, Remember, Sight, Task, Wait
 from cozydrivers.drivers.options import check_time
 from cozydrivers.drivers.pod_log import last_words
@@ -121,7 +122,19 @@ async def _source(run: RestoreRun, access: Access, options: Options) -> Source:
         await _check_claim(run, recorded)
         return replace(source, unread=place.closed)
     files = await _files(run, access, place, recorded.prefix)
-    return replace(source, unread=files.why) if isinstance(files, Unread) else restore.located(source, files)
+    if isinstance(files, Unread):
+        return replace(source, unread=files.why)
+    if recorded.file and recorded.file not in {each.name for each in files}:
+        await _check_absent(run, access, source)
+    return restore.located(source, files)
+
+
+async def _check_absent(run: RestoreRun, access: Access, source: Source) -> None:
+    """A list can be partial: what it leaves out is only gone where the store, asked for it, says so as well."""
+    absent = await asked(run, access, source.place, lambda store: is_absent(store, source.recorded.key))
+    if absent is not True:
+        why = absent.why if isinstance(absent, Unread) else "the store has it"
+        raise Missing("DumpNotListed", f"the dump {source.label} is not listed, and may still be there: {why}")
 
 
 async def _strategy(run: RestoreRun) -> dict[str, object]:

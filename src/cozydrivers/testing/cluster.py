@@ -174,6 +174,10 @@ class FakeCluster:
         self._retire()
         return json.loads(answer.body) if isinstance(answer, Answer) else answer
 
+    def stored(self, resource: Resource) -> list[Object]:
+        """All objects of a kind, as they are now: read only, for each is replaced when it is changed."""
+        return self._store.all(f"{resource.plural}.{resource.group}".rstrip("."))
+
     def resources(self) -> list[Resource]:
         """List the kinds that are kept here, each in one version."""
         kept = {kind.storage: kind.resource for kind in reversed(self._kinds) if not kind.stored_as}

@@ -128,7 +128,7 @@ def _remaining(left: list[Found]) -> list[Object]:
 
 def _everything(cluster: FakeCluster) -> Iterator[Found]:
     for resource in cluster.resources():
-        for obj in cluster.act("GET", resource.path())["items"]:
+        for obj in cluster.stored(resource):
             yield resource, obj
 
 

@@ -86,20 +86,16 @@ class JobRunner:
         SuccessCriteriaMet or FailureTarget, then Complete or Failed.
         """
         owned: dict[str, list[Object]] = {}
-        for pod in self._pods():
+        for pod in self._cluster.stored(_PODS):
             owned.setdefault(_owner(pod), []).append(pod)
         owned.pop("", None)
-        for job in self._cluster.act("GET", _JOBS.path())["items"]:
+        for job in self._cluster.stored(_JOBS):
             self._sync(job, owned.pop(_uid(job), []))
         for pods in owned.values():
             self._let_go(pods)
-        for pod in self._pods():
+        for pod in self._cluster.stored(_PODS):
             if pod["spec"].get("nodeName") == NODE:
                 self._run(pod)
-
-    def _pods(self) -> list[Object]:
-        found: list[Object] = self._cluster.act("GET", _PODS.path())["items"]
-        return found
 
     # The job controller
 
@@ -194,7 +190,8 @@ class JobRunner:
             for kind, reason, message in conditions
         ]
         status = {**values, "startTime": known.get("startTime") or now, "conditions": [*_resumed(job, now), *added]}
-        self._cluster.act("PATCH", f"{_path(_JOBS, job)}/status", {"status": status})
+        if any(known.get(key) != value for key, value in status.items()):
+            self._cluster.act("PATCH", f"{_path(_JOBS, job)}/status", {"status": status})
         self._let_go([pod for pod in pods if _ended(pod)])
 
     def _create(self, job: Object) -> None:

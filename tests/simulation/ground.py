@@ -13,7 +13,6 @@ from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import KubeObject
 from cozydrivers.drivers.base import Driver
 from cozydrivers.testing import FakeCluster
-from cozydrivers.testing._status import Failure
 
 
 class Violation(AssertionError):
@@ -115,10 +114,8 @@ class Ground:
 
     def find(self, kind: type[KubeObject], name: str) -> Any:
         """An object as it is now, raw; None where there is none."""
-        try:
-            return self.cluster.act("GET", kind.resource.path(TENANT, name))
-        except Failure:
-            return None
+        found = (obj for obj in self.cluster.stored(kind.resource) if obj["metadata"]["name"] == name)
+        return next((obj for obj in found if obj["metadata"].get("namespace") == TENANT), None)
 
     def succeeded(self, kind: type[KubeObject], name: str) -> bool:
         """Whether a job has succeeded."""
@@ -126,7 +123,7 @@ class Ground:
 
     def backups_of(self, application: str) -> list[str]:
         """The names of an application's Backups that are not being deleted."""
-        found = self.cluster.act("GET", Backup.resource.path(TENANT))["items"]
+        found = self.cluster.stored(Backup.resource)
         return [
             backup["metadata"]["name"]
             for backup in found

@@ -30,6 +30,7 @@ GROUP = "backups.cozystack.io"
 JOBS = (f"backupjobs.{GROUP}", f"restorejobs.{GROUP}")
 BACKUPS = f"backups.{GROUP}"
 LATCH = "cozydrivers.cozystack.io/deletion-policy"
+CHECKPOINT = "cozydrivers.cozystack.io/checkpoint"
 RECORD = "k8s.mariadb.com/"
 _MARGIN = 1.5
 """Seconds by which a job may be older than the look that first sees it."""
@@ -66,6 +67,7 @@ class Observer:
         self._jobs: dict[str, Known] = {}
         self._backups: dict[str, Object] = {}
         self._contents: dict[str, list[tuple[float, Content]]] = {}
+        self._excused: set[str] = set()
         self._seen: tuple[int, ...] = ()
 
     def fail(self, what: str) -> NoReturn:
@@ -127,20 +129,38 @@ class Observer:
         found = {obj["metadata"]["uid"]: obj for storage in JOBS for obj in self._all(storage)}
         for uid, obj in found.items():
             known = self._jobs.setdefault(uid, Known(anyio.current_time(), {}))
-            before, known.obj = known.obj, obj
+            before: Object = known.obj
+            known.obj = obj
             if _phase(obj) != _phase(before):
                 message = obj.get("status", {}).get("message", "")
                 self._story.tell(f"{obj['kind']} {obj['metadata']['name']} is {_phase(obj) or 'new'}: {message}")
                 if _phase(obj) == "Succeeded":
                     self._succeeded(known)
-            known.over = known.over or (
-                _phase(obj) in ("Succeeded", "Failed") and not obj["metadata"].get("finalizers")
-            )
+            if _phase(obj) in ("Succeeded", "Failed") and not obj["metadata"].get("finalizers"):
+                self._let_go(known)
         for uid in self._jobs.keys() - found.keys():
-            self._jobs[uid].over = True
+            self._let_go(self._jobs[uid])
         for storage in (*THINGS, "pods"):
-            for obj in self._ours(storage):
-                self._is_wanted(obj)
+            for thing in self._ours(storage):
+                self._is_wanted(thing)
+
+    def _let_go(self, known: Known) -> None:
+        """A dump that no list has shown to the run is nobody's fault, unless the run knows its name."""
+        if known.over:
+            return
+        known.over = True
+        checkpoint = known.obj["metadata"].get("annotations", {}).get(CHECKPOINT, "")
+        mark = f"-{hex_of(known.obj['metadata']['uid'], 12)}-dump/"
+        hidden = (key for key in self._world.bucket.hidden if mark in key)
+        self._excused |= {key for key in hidden if key.rpartition("/")[2] not in checkpoint}
+
+    def _claims_what_is_so(self, job: Object, message: str) -> None:
+        """Who gives up because a dump is gone is right."""
+        if "is not in the store any more" not in message:
+            return
+        backup = self._backup_named(job["spec"]["backupRef"]["name"])
+        if backup is not None and self._dump(record_of(backup)) is not None:
+            self.fail(f"given up for nothing: {job['metadata']['name']}: {message}")
 
     def _is_wanted(self, obj: Object) -> None:
         known = self._jobs.get(obj["metadata"]["labels"][RUN])
@@ -313,7 +333,7 @@ class Observer:
         }
         for key in self._world.bucket.keys:
             name = Name.parse(key.rpartition("/")[0].rpartition("/")[2])
-            if name is not None and name.purpose == "dump" and key not in needed:
+            if name is not None and name.purpose == "dump" and key not in needed | self._excused:
                 self.fail(f"dump left: {key}")
         for event in self._all("events"):
             if event.get("reason") in ("CleanupAbandoned", "DumpNotDeleted"):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def _parametrize(
         metafunc.parametrize(name, [skipped])
 
 
+@cache
 def _missing() -> str:
     """What a test of MariaDB can't do without and is not on this machine, empty where all is."""
     return ", ".join(str(each) for each in participants() if each.name in NEEDED and not each.version)

@@ -1,12 +1,15 @@
 """A tenant backs its MariaDB up twice, loses rows, and gets the older state back, in place and into a copy."""
 
 import gzip
+from dataclasses import replace
 
 import pytest
 from tests.e2e import kube
-from tests.e2e.mariadb_objects import COPY, dump_of, recorded, told
+from tests.e2e.mariadb_objects import COPY, dump_of, recorded, secret, told
 from tests.e2e.mariadb_scene import MariaDBScene
 from tests.e2e.objects import conditions
+from tests.e2e.tls import TlsS3
+from tests.real.mariadb_operator import Operator
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -60,3 +63,24 @@ async def test_a_copy_gets_the_rows_and_the_original_keeps_its_own(mariadb: Mari
     await mariadb.restored("into-the-copy", backup, COPY)
     assert await mariadb.rows(mariadb.copy) == rows
     assert await mariadb.rows() == original
+
+
+async def test_a_store_with_certificates_of_its_own_is_trusted_by_the_strategy_s_secret(
+    mariadb: MariaDBScene, operator: Operator | None
+):
+    if operator is None:
+        pytest.skip("the Jobs of the simulator know no TLS")
+    await mariadb.fill(orders=100)
+    rows = await mariadb.rows()
+    async with TlsS3() as s3:
+        scene = replace(mariadb, s3=s3)
+        authority = secret("shop-mariadb-backup-ca", **{"ca.crt": s3.ca})
+        await kube.apply(scene.client, authority, scene.namespace)
+        name = "{{ .Application.metadata.name }}-mariadb-backup-ca"
+        await scene.strategy(s3={"tls": {"enabled": True, "caSecretKeyRef": {"name": name, "key": "ca.crt"}}})
+        backup = await scene.back_up("nightly")
+        assert told(backup, "Verified")["reason"] == "DumpListed"
+        assert set(await scene.stored()) == {dump_of(backup)}
+        await scene.sql("DELETE FROM orders")
+        await scene.restored("back", backup)
+    assert await mariadb.rows() == rows

@@ -106,7 +106,7 @@ async def somebody_resumes_jobs(world: World, chance: random.Random) -> None:
 
 async def operator_is_down(world: World, chance: random.Random) -> None:
     """The operator does nothing for a while."""
-    seconds = chance.choice([2.0, chance.uniform(1, 20), chance.uniform(20, 600)])
+    seconds = chance.choice([2.0, chance.uniform(1, 20), chance.uniform(20, 120)])
     world.story.tell(f"the operator is down for {seconds:.1f} s")
     world.engine.down = True
     await anyio.sleep(seconds)

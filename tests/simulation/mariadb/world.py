@@ -24,7 +24,7 @@ from cozydrivers.testing.mariadb import Version
 
 SECOND_APP = "other"
 TABLES = ("orders", "items")
-PATIENCE = 600.0
+PATIENCE = 300.0
 """Seconds that a controller waits for the engine."""
 
 

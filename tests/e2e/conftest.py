@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.real.sidecar import ABSENT, Binary
 
 REAL = os.environ.get("COZYDRIVERS_E2E") == "1"
 FIXTURES = Path(__file__).parents[2] / "fixtures"
+PASSWORD = secrets.token_hex(12)
 NEEDED = ("mariadb", "s3", "etcd", "kube-apiserver")
 
 
@@ -27,13 +29,13 @@ collect_ignore_glob = [] if REAL else ["test_*.py"]
 
 
 def pytest_report_header() -> list[str]:
-    if not REAL:
-        return ["end to end: on real servers only, by `make e2e`"]
-    operators = ", ".join(label(each) for each in those_at_hand())
-    return [
-        *(str(each) for each in participants()),
-        f"the Backups and Restores of MariaDB are worked on by {operators}",
-    ]
+    return [str(each) for each in participants()] if REAL else ["end to end: on real servers only, by `make e2e`"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if REAL and not _missing():
+        operators = ", ".join(label(each) for each in those_at_hand())
+        terminalreporter.write_line(f"Backups and Restores of MariaDB were worked on by {operators}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -133,7 +135,9 @@ async def _tenant(
 
 @pytest.fixture(scope="session")
 async def mariadbs() -> AsyncIterator[tuple[RealMariaDB, RealMariaDB]]:
-    async with RealMariaDB(loopback(66)) as first, RealMariaDB(loopback(67)) as second:
+    """Two servers with one password, which is found nowhere else."""
+    first, second = (RealMariaDB(loopback(number), password=PASSWORD) for number in (66, 67))
+    async with first, second:
         yield first, second
 
 

@@ -66,6 +66,7 @@ async def test_one_that_gets_no_answer_stops_in_time(cluster: RealCluster):
         await _leads(client, leader, within=TAKES_OVER)
         cluster.apiserver.freeze()
         async with Controller(cluster.kubeconfig(), namespace) as starting:
+            await _has_begun(starting)
             await anyio.sleep(2)
             for controller in (leader, starting):
                 await _stops(controller)
@@ -77,10 +78,20 @@ async def test_one_that_stands_by_stops_in_time(cluster: RealCluster):
     async with Controller(cluster.kubeconfig(), namespace) as leader, cluster.client() as client:
         lease = await _leads(client, leader, within=TAKES_OVER)
         async with Controller(cluster.kubeconfig(), namespace) as other:
-            await anyio.sleep(3)
+            await _has_begun(other)
+            await anyio.sleep(2)
             await _stops(other)
         assert await leases_of(client, leader) == {lease}
         await _stops(leader)
+
+
+async def _has_begun(controller: Controller) -> None:
+    """Wait until it says so: from then on it hears signals."""
+
+    async def told() -> bool:
+        return controller.said("started") > 0
+
+    await wait_until(told, timeout=30, what="the start of the controller")
 
 
 async def _stops(controller: Controller) -> None:

@@ -79,7 +79,7 @@ async def test_a_store_with_certificates_of_its_own_is_trusted_by_the_strategy_s
         name = "{{ .Application.metadata.name }}-mariadb-backup-ca"
         await scene.strategy(s3={"tls": {"enabled": True, "caSecretKeyRef": {"name": name, "key": "ca.crt"}}})
         backup = await scene.back_up("nightly")
-        assert told(backup, "Verified")["reason"] == "DumpListed"
+        assert told(backup, "Verified")["reason"] == "DumpComplete"
         assert set(await scene.stored()) == {dump_of(backup)}
         await scene.sql("DELETE FROM orders")
         await scene.restored("back", backup)

@@ -10,6 +10,8 @@ from tests.e2e.mariadb_objects import RECORD, dump_of, recorded, server_of, told
 from tests.e2e.mariadb_scene import BACKUPS, MariaDBScene
 from tests.e2e.objects import Manifest, conditions
 
+from cozydrivers.drivers.mariadb.verify import HEAD
+
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300), pytest.mark.newest]
 
 BROKEN = "CREATE TABLE gone (id INT); CREATE VIEW sees AS SELECT id FROM gone; DROP TABLE gone"
@@ -43,12 +45,14 @@ async def test_a_dump_that_fails_is_no_backup_though_the_operator_calls_it_compl
     assert [code for _, code in mariadb.ran("dump")] == [mariadb.ran("dump")[0][1]] * 3
 
 
-async def test_a_dump_is_read_to_its_last_line_where_the_class_asks_for_it(mariadb: MariaDBScene):
-    await mariadb.fill(orders=3000)
+async def test_a_great_dump_is_read_to_its_last_line_where_the_class_asks_for_it(mariadb: MariaDBScene):
+    await mariadb.fill(orders=120_000)
+    listed = await mariadb.back_up("listed")
     await mariadb.strategy(parameters={"verify": "stream"})
-    backup = await mariadb.back_up("nightly")
-    assert told(backup, "Verified")["reason"] == "DumpComplete"
-    assert (await mariadb.read(dump_of(backup))).startswith(b"\x1f\x8b")
+    read = await mariadb.back_up("read")
+    assert int(recorded(read, "size")) > HEAD
+    assert [told(each, "Verified")["reason"] for each in (listed, read)] == ["DumpListed", "DumpComplete"]
+    assert (await mariadb.read(dump_of(read))).startswith(b"\x1f\x8b")
 
 
 async def test_a_job_of_the_same_name_makes_a_dump_of_its_own(mariadb: MariaDBScene):

@@ -13,6 +13,7 @@ class Saved:
     """The fakes of a world in which nothing is at work, and what its observer knew; `at` is the next full second."""
 
     at: datetime
+    chance: Any
     store: dict[str, Any]
     bucket: dict[str, Any]
     databases: dict[Any, Any]
@@ -31,6 +32,7 @@ def save(world: World) -> Saved:
     kept = {"_latest": dict(store._latest), "_objects": {kind: dict(objects[kind]) for kind in objects}}
     return Saved(
         at=world.now().replace(microsecond=0) + timedelta(seconds=1),
+        chance=world.cluster._writes._random.getstate(),
         store={**{name: getattr(store, name) for name in _STORE}, **kept},
         bucket=dict(world.bucket._stored),
         databases=deepcopy(world.pods.databases),
@@ -46,6 +48,7 @@ def resume(world: World, saved: Saved) -> None:
         setattr(world.cluster._store, name, value)
     world.cluster._store._latest = dict(saved.store["_latest"])
     world.cluster._store._objects = {kind: dict(objects) for kind, objects in saved.store["_objects"].items()}
+    world.cluster._writes._random.setstate(saved.chance)  # no UID is given twice
     world.cluster._start, world.cluster._started = saved.at, None
     world.bucket._stored = dict(saved.bucket)
     world.pods.databases = deepcopy(saved.databases)

@@ -86,7 +86,7 @@ class Watches:
         self, request: Request, version: int, matches: Matcher, number: int
     ) -> AsyncGenerator[bytes, None]:
         deadline = anyio.current_time() + float(request.query.get("timeoutSeconds") or _LONGEST)
-        bookmark_at, storage = _next_bookmark(deadline), request.kind.storage
+        bookmark_at, storage = _next_bookmark(anyio.current_time(), deadline), request.kind.storage
         oldest = self._oldest_version(request)
         if 0 < version < oldest:
             yield _line("ERROR", expired(f"too old resource version: {version} ({oldest})").body)
@@ -103,10 +103,14 @@ class Watches:
             if has_ended or anyio.current_time() >= deadline:
                 return
             if anyio.current_time() >= bookmark_at:
-                bookmark_at = _next_bookmark(deadline)
+                bookmark_at = _next_bookmark(anyio.current_time(), deadline)
                 lines = self._bookmarks(request, start, position)
-            else:
+            elif self._store.latest(storage) > start:
                 await self._wait(storage, min(deadline, bookmark_at, self._next_late(storage, position)))
+            else:  # no bookmark has anything to say before the next change
+                await self._wait(storage, min(deadline, self._next_late(storage, position)))
+                while bookmark_at < anyio.current_time() < deadline:
+                    bookmark_at = _next_bookmark(bookmark_at, deadline)
 
     def _oldest_version(self, request: Request) -> int:
         """Find the version from which a watch can go on; events have no cache, theirs come from etcd."""
@@ -158,9 +162,9 @@ class Watches:
             await self._store.wait(storage)
 
 
-def _next_bookmark(deadline: float) -> float:
+def _next_bookmark(now: float, deadline: float) -> float:
     """Once a minute, and once shortly before the end."""
-    now, last = anyio.current_time(), deadline - _BOOKMARK_BEFORE_END
+    last = deadline - _BOOKMARK_BEFORE_END
     return min(now + _BOOKMARK_EVERY, last) if now < last else deadline
 
 

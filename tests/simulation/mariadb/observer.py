@@ -238,7 +238,7 @@ class Observer:
         if uid is None:
             return
         known, where = self._jobs.get(uid), f"{pod.job} on {pod.server[1]}"
-        if known is None or known.over or _phase(known.obj) in ("Succeeded", "Failed"):
+        if known is None or known.over or _phase(known.obj) == "Succeeded":
             self.fail(f"replayed: {where}, and its job is over")
         backup = self._backup_named(known.obj["spec"]["backupRef"]["name"])
         record = record_of(backup) if backup else {}

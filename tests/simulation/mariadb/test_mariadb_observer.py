@@ -1,6 +1,7 @@
 """Each rule of the observer can be broken, and then it says so."""
 
 from copy import deepcopy
+from typing import Any
 
 import anyio
 import pytest
@@ -29,7 +30,7 @@ def sees(world: World, what: str) -> None:
             world.observer.look()
 
 
-def changed(world: World, storage: str, name: str, **metadata) -> dict:
+def changed(world: World, storage: str, name: str, **metadata) -> dict[str, Any]:
     """A copy of an object with other metadata, put in the store."""
     obj = deepcopy(next(each for each in world.cluster._store.all(storage) if each["metadata"]["name"] == name))
     obj["metadata"] |= metadata
@@ -42,7 +43,7 @@ async def until(holds) -> None:
             await anyio.sleep(0.1)
 
 
-def one(world: World, storage: str, text: str) -> dict:
+def one(world: World, storage: str, text: str) -> dict[str, Any]:
     """The one object of a kind with this in its name."""
     (obj,) = (each for each in world.cluster._store.all(storage) if text in each["metadata"]["name"])
     return obj

@@ -25,7 +25,7 @@ async def test_a_dump_that_a_list_leaves_out_is_removed_with_its_run():
         tasks.start_soon(world.beside)
         tasks.start_soon(world.process().run)
         world.backs_up("nightly")
-        await until(lambda: "DumpListed" in str(world.find(BackupJob, "nightly")))
+        await until(lambda: "DumpComplete" in str(world.find(BackupJob, "nightly")))
         world.bucket.hidden = set(world.bucket.keys)
         world.deletes(BackupJob, "nightly")
         await until(lambda: world.find(BackupJob, "nightly") is None)

@@ -150,15 +150,26 @@ def _entries(sets: dict[Owner, set[Path]], before: dict[Owner, dict[str, Any]], 
 def after_update(
     old: Mapping[str, Any] | None, new: Mapping[str, Any], kind: Kind, who: Writer
 ) -> list[dict[str, Any]]:
-    """Compute `managedFields` after a create, PUT or patch: what it changed is the writer's."""
-    before = owners_of(old or {})
-    was, now = flatten(old or {}, kind), flatten(new, kind)
+    """Compute `managedFields` after a create, PUT or patch: what it changed is the writer's.
+
+    Only the parts of the object that differ are looked at, since nobody's fields in the others change.
+    """
+    before, held = owners_of(old or {}), old or {}
+    parts = {part for part in {*held, *new} if held.get(part) != new.get(part)}
+    was, now = flatten(_only(held, parts), kind), flatten(_only(new, parts), kind)
     changed = {path for path, value in now.items() if path not in was or was[path] != value}
-    there = _there(now)
-    sets = {owner: (_paths(entry) - changed) & there for owner, entry in before.items()}
+    differing, there = {f"f:{part}" for part in parts}, _there(now)
+    sets = {
+        owner: {path for path in _paths(entry) if path[0] not in differing or (path in there and path not in changed)}
+        for owner, entry in before.items()
+    }
     mine = who.owner("Update", kind)
     sets[mine] = sets.get(mine, set()) | changed
     return _entries(sets, before, who.time)
+
+
+def _only(obj: Mapping[str, Any], parts: set[str]) -> Mapping[str, Any]:
+    return {part: value for part, value in obj.items() if part in parts}
 
 
 def _there(now: Mapping[Path, Any]) -> set[Path]:

@@ -5,14 +5,22 @@ import pytest
 from tests.cozydrivers.checks import authorization
 from tests.cozydrivers.stage import Stage, recorded
 from tests.simulation.process import Point, Process
+from tests.simulation.sidecars import Sidecars
+
+from cozydrivers import ClickHouseDriver
 
 pytestmark = pytest.mark.anyio
 
 TABLE = "shop.orders"
 
 
+class Crashing(Stage):
+    def drivers(self, meet):
+        return [ClickHouseDriver(connect=Sidecars(self.network, meet).connect, objects=self.network.objects.open)]
+
+
 async def staged(*, rows=100):
-    stage = Stage()
+    stage = Crashing()
     await stage.set_up()
     for shard in (0, 1):
         stage.app.sidecar(shard).tables.add_table(TABLE, rows + shard)

@@ -5,6 +5,7 @@ from cozydrivers.api.backups import Backup
 from cozydrivers.demo.acts import Tenant, apply_seed
 from cozydrivers.demo.screen import Screen
 from cozydrivers.drivers.clickhouse import ClickHouseDriver
+from cozydrivers.kube import KubeClient
 from cozydrivers.testing import FakeCluster
 from cozydrivers.testing.operators import Installation, Network
 
@@ -19,11 +20,11 @@ class ClickHouseStory:
 
     def __init__(self, screen: Screen, cluster: FakeCluster) -> None:
         self.screen = screen
-        self.kube = cluster.kube()
+        self.kube: KubeClient = cluster.kube()
         self.network: Network = Network()
         self.app: Installation = Installation(self.network, namespace=TENANT, name=APP)
         reference = {"apiGroup": "apps.cozystack.io", "kind": "ClickHouse", "name": APP}
-        self.tenant = Tenant(screen, self.kube, TENANT, reference, CLASS)
+        self.tenant: Tenant = Tenant(screen, self.kube, TENANT, reference, CLASS)
 
     def driver(self) -> ClickHouseDriver:
         """A driver that finds its sidecars and their store."""

@@ -13,7 +13,8 @@ from cozydrivers.demo.acts import Tenant, apply_seed
 from cozydrivers.demo.screen import Screen
 from cozydrivers.drivers.mariadb import MariaDBDriver
 from cozydrivers.errors import NotFound
-from cozydrivers.testing import FakeBucket, FakeCluster, MariaDBOperator, MariaDBPods
+from cozydrivers.kube import KubeClient
+from cozydrivers.testing import FakeBucket, FakeCluster, FakeDatabase, MariaDBOperator, MariaDBPods
 from cozydrivers.testing.buckets import ACCESS_KEY, SECRET_KEY
 from cozydrivers.testing.mariadb import admission
 from cozydrivers.testing.operators import JobRunner, collect_garbage
@@ -33,15 +34,15 @@ class MariaDBStory:
     def __init__(self, screen: Screen, cluster: FakeCluster) -> None:
         self.screen = screen
         self.cluster = cluster
-        self.kube = cluster.kube()
+        self.kube: KubeClient = cluster.kube()
         self.bucket: FakeBucket = FakeBucket("db-backups", endpoint="seaweedfs-s3.tenant-root.svc:8333")
         self.pods: MariaDBPods = MariaDBPods(cluster, self.bucket)
         self.pods.dump_seconds = self.pods.push_seconds = self.pods.pull_seconds = 0.2
         self.pods.load_seconds = 0.4
-        self.server = self.pods.database(TENANT, SERVER)
+        self.server: FakeDatabase = self.pods.database(TENANT, SERVER)
         self.operator: MariaDBOperator = MariaDBOperator(self.kube, now=cluster.now)
         reference = {"apiGroup": "apps.cozystack.io", "kind": "MariaDB", "name": APP}
-        self.tenant = Tenant(screen, self.kube, TENANT, reference, CLASS)
+        self.tenant: Tenant = Tenant(screen, self.kube, TENANT, reference, CLASS)
 
     def driver(self) -> MariaDBDriver:
         """A driver that finds the bucket."""

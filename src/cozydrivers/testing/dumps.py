@@ -88,10 +88,10 @@ class MariaDBPods:
         self.databases: dict[tuple[str, str], FakeDatabase] = {}
         self.volumes: dict[str, dict[str, bytes]] = {}
         self.done: list[Done] = []
-        self.dump_seconds = 5.0
-        self.push_seconds = 3.0
-        self.pull_seconds = 2.0
-        self.load_seconds = 6.0
+        self.dump_seconds: float = 5.0
+        self.push_seconds: float = 3.0
+        self.pull_seconds: float = 2.0
+        self.load_seconds: float = 6.0
         self.late: timedelta = timedelta()
         self._cluster = cluster
         self._planned: list[_Plan] = []

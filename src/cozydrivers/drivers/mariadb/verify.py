@@ -45,8 +45,8 @@ class Reading:
     """
 
     def __init__(self, compression: Compression) -> None:
-        self.problem = ""
-        self.produced = 0
+        self.problem: str = ""
+        self.produced: int = 0
         self._layer = _Layer(compression) if compression != "none" else None
         self._compression = compression
         self._raw = self._head = self._tail = b""

@@ -343,6 +343,60 @@ async def test_one_dump_among_others_on_a_volume_can_t_be_deleted():
     await retained(stage, "nobody can delete one dump alone")
 
 
+# Age
+
+
+async def aged(stage):
+    """Two Backups that are older than the strategy keeps them; the dump of the newer one."""
+    await stage.template(maxRetention="24h")
+    await backed_up(stage, await dumped(stage, "older", age=72 * HOUR), "older")
+    newer = await dumped(stage, "newer", age=48 * HOUR)
+    await backed_up(stage, newer, "newer")
+    return newer
+
+
+async def test_an_old_backup_goes_with_its_dump_and_the_newest_good_one_stays():
+    stage = await deployed()
+    newer = await aged(stage)
+    async with followed(stage):
+        await gone(stage, Backup, "older")
+    assert await exists(stage, "newer")
+    assert stage.bucket.keys == [newer.key]
+
+
+async def gone_from_the_store(stage, newer):
+    stage.bucket.remove(newer.key)
+
+
+async def not_listed(stage, newer):
+    stage.bucket.hidden.add(newer.key)
+
+
+async def of_another_size(stage, newer):
+    stage.bucket.put(newer.key, DUMP[:-1], stage.now())
+
+
+async def where_the_strategy_looks_no_more(stage, newer):
+    await stage.kube.merge_patch(
+        Backup, "newer", {"spec": {"driverMetadata": {"k8s.mariadb.com/storage": "s3/elsewhere/b/shop/"}}}, TENANT
+    )
+
+
+@pytest.mark.parametrize(
+    "happens", [gone_from_the_store, not_listed, of_another_size, where_the_strategy_looks_no_more]
+)
+async def test_none_goes_because_of_one_whose_dump_is_not_seen_in_the_store(happens):
+    """I4: the Backup that is to stand for those that go must be one that can be restored."""
+    stage = await deployed()
+    newer = await aged(stage)
+    await happens(stage, newer)
+    async with followed(stage):
+        await anyio.sleep(200)
+    assert await exists(stage, "older")
+    assert await exists(stage, "newer")
+    assert not [request for request in stage.bucket.requests if request[0] == "delete"]
+
+
 # Safety dumps
 
 

@@ -19,6 +19,7 @@ from cozydrivers.controllers.ageing import LOOK, Expiry, expiry
 from cozydrivers.controllers.deletion import ARCHIVE_FINALIZER, DELETION_POLICY
 from cozydrivers.controllers.ledger import EXECUTION, PAUSE
 from cozydrivers.controllers.services import Services
+from cozydrivers.drivers.base import Finding
 from cozydrivers.runtime.cache import Caches
 
 pytestmark = pytest.mark.anyio
@@ -265,6 +266,28 @@ async def test_a_retention_that_is_nonsense_deletes_nothing_and_is_told_once(pan
         await pantry.kube.merge_patch(Canning, "cold", {"spec": {"keepDays": 7}})
         await anyio.sleep(LOOK + 60)
         assert await pantry.left() == {"new"}
+
+
+async def test_a_newest_good_one_that_goes_while_it_is_looked_up_pushes_none_out(pantry, monkeypatch):
+    """I4: what then is the newest good one was not looked up."""
+    await pantry.holds("old", 9 * DAY)
+    await pantry.holds("mid", 8 * DAY)
+    new = await pantry.holds("new", DAY, finalizers=[])
+    asked = []
+
+    async def audit(run):
+        asked.append([each.metadata.name for each in run.backups])
+        if asked == [["new"]]:
+            await pantry.kube.delete(Backup, "new", TENANT, uid=new.metadata.uid)
+            pantry.driver.jars.discard("new")
+            return {new.metadata.uid: Finding()}
+        return {}
+
+    monkeypatch.setattr(pantry.driver, "audit", audit)
+    async with pantry.followed():
+        await anyio.sleep(60)
+    assert asked[0] == ["new"]
+    assert await pantry.left() == {"old", "mid"}
 
 
 # Accidents

@@ -13,7 +13,7 @@ import anyio
 
 from cozydrivers.api.backups import Backup, RestoreJob
 from cozydrivers.controllers.archives import Archives, Audit, audit_line
-from cozydrivers.controllers.audits import Application, application_of, by_strategy
+from cozydrivers.controllers.audits import Application, application_of, by_strategy, look_up
 from cozydrivers.controllers.backup_writes import BackupWrites
 from cozydrivers.controllers.deletion import ARCHIVE_FINALIZER, DELETE, DELETION_POLICY, PARAMETER
 from cozydrivers.controllers.ledger import CLASS, FINALIZER
@@ -96,6 +96,10 @@ def _order(backup: Backup) -> tuple[datetime, str]:
     return _taken(backup), backup.metadata.name
 
 
+def _uid(backup: Backup | None) -> str:
+    return backup.metadata.uid if backup else ""
+
+
 def _record(backup: Backup, driver: Driver) -> Record | None:
     try:
         return driver.record(backup)
@@ -159,8 +163,8 @@ class Ageing:
             found = await self._expiry(
                 self._services.caches, self._cache.by(APPLICATION, "/".join(application)), driver
             )
-            if found.going:
-                await self._let_one_go(found.going, driver)
+            if found.kept and found.going and await self._is_seen(found.kept, driver):
+                await self._let_one_go(found.going, found.kept, driver)
         except ApiError as error:
             _log.warning("age of the Backups of %s %s/%s: %s", *application[1:2], *application[::2], describe(error))
             return LOOK
@@ -203,30 +207,41 @@ class Ageing:
         elif not problem:
             self._told.pop(key, None)
 
-    async def _let_one_go(self, going: Sequence[Backup], driver: Driver) -> None:
+    async def _is_seen(self, kept: Backup, driver: Driver) -> bool:
+        """Whether what is kept for those that go is in the store now: the daily look may be a day old (I4)."""
+        found = await look_up(self._kube, self._drivers, [kept], driver, self._services.now())
+        finding = found.get(kept.metadata.uid)
+        if finding is not None and not finding.reason:
+            return True
+        why = finding.message if finding else "its archives can't be looked up now"
+        name = f"Backup {kept.metadata.namespace}/{kept.metadata.name}"
+        _log.warning("no Backup older than %s goes because of its age: %s", name, why)
+        return False
+
+    async def _let_one_go(self, going: Sequence[Backup], kept: Backup, driver: Driver) -> None:
         """Delete the first whose archives would go with it, which what its chain or a restore needs would not."""
         until = anyio.current_time() + PATIENCE
         for each in going:
             outcome = await self._archives.look(each, driver)
-            if isinstance(outcome, Intent | Succeeded) and await self._expire(each, driver):
+            if isinstance(outcome, Intent | Succeeded) and await self._expire(each, kept, driver):
                 return
             if anyio.current_time() > until:
                 return
 
-    async def _expire(self, seen: Backup, driver: Driver) -> bool:
-        """Delete it if all that the server says now speaks for it."""
+    async def _expire(self, seen: Backup, kept: Backup, driver: Driver) -> bool:
+        """Delete it if all that the server says now speaks for it, and `kept` still is what is kept for it."""
         namespace = seen.metadata.namespace
         every = (await self._kube.list(Backup, namespace)).items
         backups = [each for each in every if application_of(each) == application_of(seen)]
         found = await self._expiry(Caches(self._kube), backups, driver)
         backup = next((each for each in found.going if each.metadata.uid == seen.metadata.uid), None)
-        if backup is None or found.kept is None or await self._is_restored(backup):
+        if backup is None or _uid(found.kept) != _uid(kept) or await self._is_restored(backup):
             return False
         if not await self._archives.may_go(backup, driver):
             return False
         reference, age = backup.spec.strategy_ref, found.ages[backup.metadata.uid]
         rule = f"{reference.kind} {reference.name} keeps a Backup for {age}"
-        evidence = f"taken at {_taken(backup):%FT%TZ}; Backup {found.kept.metadata.name} is newer, and good"
+        evidence = f"taken at {_taken(backup):%FT%TZ}; Backup {kept.metadata.name} is newer, and in the store"
         await self._writes.event(backup, "Expired", f"{rule}; it was {evidence}")
         if not self._services.leading():
             return False

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -90,8 +90,7 @@ class Audits:
         return True
 
     async def _look_at(self, backups: Sequence[Backup], driver: Driver) -> bool:
-        run = await self._run(backups)
-        found = await driver.audit(run) if run else {}
+        found = await look_up(self._kube, self._drivers, backups, driver, self._now())
         for backup in backups:
             finding = found.get(backup.metadata.uid)
             if finding is None:
@@ -100,15 +99,6 @@ class Audits:
             self.failed.discard(Key.of(backup))
             await self._tell(backup, finding)
         return all(backup.metadata.uid in found for backup in backups)
-
-    async def _run(self, backups: Sequence[Backup]) -> AuditRun | None:
-        namespace = backups[0].metadata.namespace
-        try:
-            target = await restore_target(Caches(self._kube), self._drivers, namespace, backups[0], None)
-        except (Absence, Refusal, NotOurs):
-            return None
-        held = situation(target, target.application, self._kube, Caches(self._kube), self._now())
-        return AuditRun(**held, backups=backups)
 
     async def _tell(self, backup: Backup, finding: Finding) -> None:
         """Write what was found where it is news: that all is there is none, unless it was said to be gone."""
@@ -129,6 +119,22 @@ class Audits:
         except NotFound:
             return None
         return backup if backup.metadata.uid == seen.metadata.uid else None
+
+
+async def look_up(
+    kube: KubeClient, drivers: Sequence[Driver], backups: Sequence[Backup], driver: Driver, now: datetime
+) -> Mapping[str, Finding]:
+    """Look in the engine for Backups of one application and strategy: what was found, by UID. Raises ApiError.
+
+    What can't be looked up now is left out.
+    """
+    namespace = backups[0].metadata.namespace
+    try:
+        target = await restore_target(Caches(kube), drivers, namespace, backups[0], None)
+    except (Absence, Refusal, NotOurs):
+        return {}
+    held = situation(target, target.application, kube, Caches(kube), now)
+    return await driver.audit(AuditRun(**held, backups=backups))
 
 
 def application_of(backup: Backup) -> Application:

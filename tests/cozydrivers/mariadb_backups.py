@@ -1,6 +1,7 @@
 """Backups of MariaDB as runs leave them, dumps and all, for tests of what becomes of them later."""
 
 import contextlib
+import gzip
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from cozydrivers.drivers.mariadb.record import Recorded
 from cozydrivers.errors import NotFound
 
 PLACE = f"s3/{ENDPOINT}/{BUCKET}/{APP}/"
-DUMP = b"-- MariaDB dump"
+DUMP = gzip.compress(b"-- MariaDB dump\n-- Dump completed\n", mtime=0)
 HOUR = timedelta(hours=1)
 
 

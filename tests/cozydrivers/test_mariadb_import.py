@@ -1,5 +1,6 @@
 """Backups of MariaDB rebuilt from the bucket alone; whose dumps they may name; and what the commands say of them."""
 
+import gzip
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -30,6 +31,7 @@ from cozydrivers.controllers.ledger import FORMER
 from cozydrivers.drivers.mariadb import record
 from cozydrivers.drivers.mariadb.importing import Stock, candidates
 from cozydrivers.drivers.mariadb.storage import place_of
+from cozydrivers.drivers.mariadb.verify import HEAD
 from cozydrivers.errors import InvalidInput
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +40,7 @@ pytestmark = pytest.mark.anyio
 async def plan_of(stage, name=APP):
     before = len(stage.bucket.requests)
     plan = await plan_import(stage.kube, [stage.driver()], TENANT, name, now=stage.now())
-    assert {verb for verb, _ in stage.bucket.requests[before:]} <= {"list"}
+    assert {verb for verb, _ in stage.bucket.requests[before:]} <= {"list", "part"}
     return plan
 
 
@@ -132,6 +134,35 @@ async def test_what_can_t_be_told_from_names_is_not_imported_and_says_why():
     )
     words = {several.name: "several dumps", empty.name: "no dump", busy.name: "not over", theirs: "assumeNearest"}
     assert {name for name, word in words.items() if word in done[name].reason} == set(done)
+
+
+BEGIN, END = b"-- MariaDB dump\n", b"-- Dump completed\n"
+LONG = BEGIN + b"x\n" * HEAD
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "word"),
+    [
+        (gzip.compress(BEGIN + END), "gzip.sql", ""),
+        (BEGIN + END, "sql", ""),
+        (LONG + END, "sql", ""),
+        (gzip.compress(BEGIN), "gzip.sql", "cut short"),
+        (gzip.compress(BEGIN + END)[:-4], "gzip.sql", "cut short"),
+        (gzip.compress(gzip.compress(BEGIN + END)), "gzip.sql", "compressed twice"),
+        (BEGIN, "sql", "cut short"),
+        (LONG, "sql", "cut short"),
+        (b"<html>", "sql", "does not begin"),
+    ],
+    ids=["gzip", "plain", "long", "gzip cut", "gzip broken off", "gzip twice", "plain cut", "long cut", "else"],
+)
+async def test_a_dump_that_is_seen_not_to_be_whole_is_not_imported(content, name, word):
+    """I4: a plain one that is cut short is restored without an error."""
+    stage = await deployed()
+    dump = await dumped(stage, "nightly")
+    stage.bucket.remove(dump.key)
+    stage.bucket.put(f"{dump.prefix}backup.2026-11-20T00:00:00Z.{name}", content, stage.now())
+    (one,) = planned(await plan_of(stage))
+    assert (one.action, word in one.reason) == ("skipped" if word else "import", True)
 
 
 async def test_where_applications_share_a_prefix_the_plan_says_what_to_look_at():

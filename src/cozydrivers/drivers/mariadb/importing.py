@@ -1,4 +1,4 @@
-"""Backups rebuilt from the bucket alone: from the names of its folders, and from the name and size of the dump in each.
+"""Backups rebuilt from the bucket alone: from the names of its folders, and from the dump in each.
 
 A folder's name tells which job of which namespace has made it, and not of which application: that is told by the
 strategy's prefix alone. The namespace in a name may be another one, as it is when the cluster is gone. That alone is no
@@ -6,25 +6,32 @@ right to restore it: two tenants may share a bucket. The right is an annotation 
 change (I12); see `record.checked`. Reads only.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import anyio
+from anyio.lowlevel import checkpoint
 
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import Condition
 from cozydrivers.clients.mariadb import has_run
-from cozydrivers.clients.objects import StoredObject
+from cozydrivers.clients.objects import ObjectStore, StoredObject
 from cozydrivers.drivers.base import Artifact, Candidate, Importable, Inspection
 from cozydrivers.drivers.mariadb import record
-from cozydrivers.drivers.mariadb.dumps import DumpFile
+from cozydrivers.drivers.mariadb.auditing import AT_ONCE
+from cozydrivers.drivers.mariadb.dumps import DumpFile, parse
 from cozydrivers.drivers.mariadb.folders import Folder, folders_of, is_busy, is_own, is_shared, loose, named_by
 from cozydrivers.drivers.mariadb.naming import server_of
 from cozydrivers.drivers.mariadb.storage import Place, place_of
 from cozydrivers.drivers.mariadb.store import LIST_TIMEOUT, Access, Unread, asked
 from cozydrivers.drivers.mariadb.target import objects_for
+from cozydrivers.drivers.mariadb.verify import HEAD, Reading
 from cozydrivers.errors import InvalidInput
 
 ELSEWHERE = "unknown"
 """The cluster of an imported dump: nobody knows it, so no deletion policy ever takes its dump."""
+_TAIL = 4096
+"""Bytes of an object's end that show its last line."""
 _SHARED = "other applications' dumps have the same prefix: look whether it is of this one"
 _REFERENCE = (
     "not made by a job of this driver, so its name does not tell whose it is: a Backup of Cozystack's own controller "
@@ -91,7 +98,7 @@ def _artifact(folder: Folder, dump: DumpFile, place: Place, run: Inspection) -> 
         compression=dump.compression,
     )
     what = "the safety dump of a restore" if folder.name.purpose == "safety" else "a backup's dump"
-    told = f"{what}, rebuilt from its name and size: what it holds, and whether that was ever proven, is not known"
+    told = f"{what}, rebuilt from the bucket: which databases it is of, and whether it was ever proven, is not known"
     return Artifact(
         uri=f"s3://{place.s3.bucket if place.s3 else ''}/{dump.key}",
         size_bytes=dump.size,
@@ -119,4 +126,42 @@ async def find(run: Inspection, access: Access) -> Importable:
         if not has_run(each)
     }
     stock = Stock(place, objects, named, at_work, is_shared(run, place))
-    return Importable(candidates(stock, run))
+    found = candidates(stock, run)
+    read = await asked(run, access, place, lambda store: _read(store, found), seconds=LIST_TIMEOUT)
+    return Importable(problems=[f"the object store: {read.why}"]) if isinstance(read, Unread) else Importable(read)
+
+
+async def _read(store: ObjectStore, found: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates, without those whose dump shows that it is not whole. Raises StoreError."""
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+
+    async def one(each: Candidate) -> Candidate:
+        if each.artifact is None:
+            return each
+        async with limiter:
+            recorded = record.read(each.artifact.driver_metadata)
+            dump = parse(recorded.key, recorded.size)
+            problem = await _problem(store, dump) if dump else "its name is none of a dump's"
+            return replace(each, artifact=None, reason=f"{recorded.file}: {problem}") if problem else each
+
+    return await anyio.amap(one, found)
+
+
+async def _problem(store: ObjectStore, dump: DumpFile) -> str:
+    """What speaks against a dump: all of a short one is read, of others their beginning, of plain ones their end.
+
+    A Restore from a plain one that is cut short between two statements would succeed.
+    """
+    first = await store.part(dump.key, 0, HEAD)
+    if first is None:
+        return "it is gone"
+    reading = Reading(dump.compression)
+    reading.feed(first)
+    if dump.size > HEAD:
+        if dump.compression != "none":
+            return reading.problem or reading.head_problem()
+        reading.feed(await store.part(dump.key, dump.size - _TAIL, _TAIL) or b"")
+    while reading.pending:
+        reading.feed()
+        await checkpoint()
+    return reading.finish()

@@ -142,7 +142,7 @@ async def test_dumps_of_a_namespace_that_is_gone_are_pointed_out():
     assert "1 dumps of another namespace" in (await look(stage)).problems[0]
 
 
-async def operators(stage, kind, name, reason="", server=SERVER, **more):
+async def operators(stage, kind, name, reason="", message="", server=SERVER, **more):
     s3 = {"bucket": "x", "endpoint": "y:1", "prefix": "z"}
     storage = {"s3": s3} if kind is mariadb.Restore else {"storage": {"s3": s3}}
     body = {"metadata": {"name": name, **more}, "spec": {"mariaDbRef": {"name": server}, **storage}}
@@ -150,9 +150,9 @@ async def operators(stage, kind, name, reason="", server=SERVER, **more):
     if reason:
         said = {
             "type": "Complete",
-            "status": "True",
+            "status": "False" if message else "True",
             "reason": reason,
-            "message": "",
+            "message": message,
             "lastTransitionTime": "2026-11-23T12:00:00Z",
         }
         await stage.kube.merge_patch(kind, name, {"status": {"conditions": [said]}}, TENANT, status=True)
@@ -164,10 +164,15 @@ async def test_finished_objects_of_the_operator_are_replays_in_waiting():
     await operators(stage, mariadb.Backup, "by-hand", "JobFailed")
     await operators(stage, mariadb.Backup, "running", "JobRunning")
     await operators(stage, mariadb.Restore, "theirs", "JobComplete", server="mariadb-blog")
+    await operators(stage, mariadb.Restore, "waiting", "Failed", "MariaDB not ready")
     found = await look(stage)
     assert [(each.name, each.reason) for each in found.replays] == [
         ("Backup by-hand", "Failed: runs again if its Job is deleted"),
         ("Restore undo", "Succeeded: runs again over the live data if its Job is deleted"),
+        (
+            "Restore waiting",
+            "Waiting: MariaDB not ready: runs over the live data as soon as it can, or once more if its Job is deleted",
+        ),
     ]
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "State",
     "has_run",
     "is_at_work",
+    "is_waiting",
     "state_of",
 ]
 
@@ -86,6 +87,11 @@ def is_at_work(thing: Thing) -> bool:
 def has_run(thing: Thing) -> bool:
     """Whether it is at its end, and so would run once more if somebody deleted its Job."""
     return by_condition(thing).phase in ("Succeeded", "Failed") and not _is_scheduled(thing)
+
+
+def is_waiting(thing: Thing) -> bool:
+    """Whether it waits for what it needs; the operator says so also of what has ended, while the server is not Ready."""
+    return by_condition(thing).phase == "Waiting" and not _is_scheduled(thing)
 
 
 def _is_scheduled(thing: Thing) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.core import PersistentVolumeClaim
-from cozydrivers.clients.mariadb import Restore, Thing, by_condition, has_run
+from cozydrivers.clients.mariadb import Restore, Thing, by_condition, has_run, is_waiting
 from cozydrivers.clients.objects import ObjectStore, StoredObject
 from cozydrivers.drivers.base import Finding, GoodSet, Inspection, Leftover, Recoverability
 from cozydrivers.drivers.mariadb import record
@@ -172,17 +172,22 @@ def _debris(view: View, run: Inspection) -> list[Leftover]:
 
 
 def _replays(view: View, run: Inspection) -> list[Leftover]:
-    """What the operator runs once more when its Job is gone; what a job at work has made goes with that."""
-    done = [each for each in view.things if has_run(each) and not _is_of(each, run.busy)]
+    """What the operator runs once more when its Job is gone; what a job at work has made goes with that.
+
+    While the server is not Ready the operator says of what is at its end that it waits, as of what never began.
+    """
+    lying = [each for each in view.things if (has_run(each) or is_waiting(each)) and not _is_of(each, run.busy)]
     return [
-        Leftover(f"{each.resource.kind} {each.metadata.name}", f"{by_condition(each).phase}: {_again(each)}")
-        for each in sorted(done, key=lambda each: (each.resource.kind, each.metadata.name))
+        Leftover(f"{each.resource.kind} {each.metadata.name}", _again(each))
+        for each in sorted(lying, key=lambda each: (each.resource.kind, each.metadata.name))
     ]
 
 
 def _again(thing: Thing) -> str:
-    over = " over the live data" if isinstance(thing, Restore) else ""
-    return f"runs again{over} if its Job is deleted"
+    over, state = " over the live data" if isinstance(thing, Restore) else "", by_condition(thing)
+    if state.phase == "Waiting":
+        return f"{state.phase}: {state.message}: runs{over} as soon as it can, or once more if its Job is deleted"
+    return f"{state.phase}: runs again{over} if its Job is deleted"
 
 
 def _is_of(thing: Thing, busy: Collection[str]) -> bool:

@@ -90,7 +90,7 @@ def has_run(thing: Thing) -> bool:
 
 
 def is_waiting(thing: Thing) -> bool:
-    """Whether it waits for what it needs; the operator says so also of what has ended, while the server is not Ready."""
+    """Whether it waits for what it needs; the operator says so of what has ended too, while the server is not Ready."""
     return by_condition(thing).phase == "Waiting" and not _is_scheduled(thing)
 
 

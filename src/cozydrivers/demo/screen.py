@@ -40,7 +40,9 @@ class Screen:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table."""
-        table = Table(*columns, box=None, padding=(0, 2), header_style="dim")
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        for column in columns:
+            table.add_column(column, overflow="fold")  # a name that is cut short is none
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
         self._print(table)

@@ -71,6 +71,8 @@ def state_of(thing: Thing, job: Job | None) -> State:
         return told
     if "Succeeded" in (told.phase, witnessed.phase):
         return State("Running", told.reason, "its Job and its condition do not both say that it is complete yet")
+    if told.phase == "Waiting":  # the operator says so of a server that is not Ready, whatever the Job does
+        return State("Running", told.reason, told.message)
     return told if told.phase != "Unknown" or told.reason else witnessed
 
 

@@ -127,6 +127,8 @@ def checked(metadata: Mapping[str, str], run: Run, place: Place) -> Recorded:
         raise InvalidInput(f"the dump is in {recorded.storage}, and the strategy keeps dumps in {place.identity} now")
     if place.s3 is not None and recorded.prefix != place.folder(recorded.name):
         raise InvalidInput(f"the dump is recorded under {recorded.prefix}, not under {place.folder(recorded.name)}")
+    if place.kind == "persistentVolumeClaim" and not recorded.claim:
+        raise InvalidInput(f"driverMetadata {PREFIX}claim is missing")
     if recorded.claim and recorded.claim != recorded.name:
         raise InvalidInput(f"the dump's claim is recorded as {recorded.claim}, not as {recorded.name}")
     return recorded

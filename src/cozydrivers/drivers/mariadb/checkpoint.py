@@ -24,12 +24,13 @@ class Evidence(Model):
 
     DumpComplete: read to its last line. DumpListed: there, not empty, and begins as a dump. The other two: nobody could
     look, and `taken_at` is when its Pod began. In a bucket it is `file`; else on `claim`, if that is the run's own.
-    `compression` and `databases` are those that were asked for.
+    `storage` is the identity of the place; `compression` and `databases` are those that were asked for.
     """
 
     reason: EvidenceReason
     message: str = ""
     taken_at: AwareDatetime
+    storage: str = ""
     file: str = ""
     size: int = Field(default=0, ge=0)
     claim: str = ""

@@ -29,6 +29,7 @@ CONTAINER = "mariadb"
 """The init container that dumps; the dump's name has the second in which it began."""
 _SLACK = timedelta(seconds=5)
 """Between what the kubelet says and what `date` said in the container; a Pod after a failed one comes 10 s later."""
+_MOVED = "the strategy's storage was changed while Backup {} was at work"
 _UNSEEN = "only the exit codes of its Pods say that the dump is whole"
 
 
@@ -68,6 +69,13 @@ async def evidence_of(
     moved = _moved(place, sight)
     if moved:
         return Problem(moved, "Refused")
+    found = await _evidence_in(run, access, place, settings, sight)
+    return found.model_copy(update={"storage": place.identity}) if isinstance(found, Evidence) else found
+
+
+async def _evidence_in(
+    run: Run, access: Access, place: Place, settings: Settings, sight: Sight
+) -> Evidence | Awaited | Problem:
     if place.s3 is None:
         return await _on_volume(run, place, sight)
     if place.closed:
@@ -108,7 +116,7 @@ def _moved(place: Place, sight: Sight) -> str:
     if storage.s3 and place.s3:
         to = (place.s3.endpoint, place.s3.bucket, place.folder(sight.name))
         same = (storage.s3.endpoint, storage.s3.bucket, f"{storage.s3.prefix.rstrip('/')}/") == to
-    return "" if same else f"the strategy's storage was changed while Backup {sight.name} was at work"
+    return "" if same else _MOVED.format(sight.name)
 
 
 def is_read_whole(settings: Settings, dump: DumpFile) -> bool:
@@ -247,6 +255,8 @@ async def still_there(
 
     Nothing makes a dump any more. One that was made meanwhile, by a Job that was started again, is removed.
     """
+    if evidence.storage != place.identity:
+        return Problem(_MOVED.format(name), "Refused")
     if place.kind == "persistentVolumeClaim":
         return await _claim_is_there(run, name, evidence)
     if place.s3 is None or evidence.reason == "StoreNotReadable":

@@ -167,7 +167,13 @@ def _message(resource: Resource, status: dict[str, Any], details: dict[str, Any]
     """Quote the server; about a Secret only its name, because a refusal may hold the whole object."""
     if resource.kind == "Secret":
         return f"Secret {details.get('name', '')!r}: {status.get('reason') or status.get('code')}"
-    return str(status.get("message") or status.get("reason") or status.get("code"))[:_LONGEST_MESSAGE]
+    return _shortened(str(status.get("message") or status.get("reason") or status.get("code")))
+
+
+def _shortened(message: str) -> str:
+    """Its beginning and its end: a webhook may quote the object that it refuses, and say why after it."""
+    half = _LONGEST_MESSAGE // 2 - 1
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[:half]}…{message[-half:]}"
 
 
 def _cause(resource: Resource, cause: dict[str, Any]) -> Cause:

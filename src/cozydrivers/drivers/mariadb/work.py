@@ -6,6 +6,7 @@ it stayed, whoever deletes its Job would have the operator run it again. For the
 suspended, never deleted.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,12 +24,14 @@ from cozydrivers.drivers.base import SUBMISSION_TIMEOUT, EndReason, Run
 from cozydrivers.drivers.mariadb.naming import Name, Purpose
 from cozydrivers.drivers.owned import APPLICATION, PREFIX, RUN, is_own, owner
 from cozydrivers.drivers.pod_log import pod_trouble
-from cozydrivers.errors import AlreadyExists, Invalid, InvalidInput, NotFound
+from cozydrivers.errors import AlreadyExists, Forbidden, Invalid, InvalidInput, NotFound
 
 FINALIZER = PREFIX + "witness"
 """On each object that a run creates for the operator: it stays until its end was recorded."""
 _POD_LABEL = "batch.kubernetes.io/controller-uid"
 
+_DENIED = re.compile(r'admission webhook "[^"]+\.kb\.io" denied the request')
+"""The operator's own validation, which answers 403 as the server does for what it does not allow us."""
 
 class Task(Model):
     """What a run remembers of one object: its UID and its Job's, once they are known."""
@@ -213,7 +216,9 @@ async def create(run: Run, task: Task, spec: Mapping[str, Any]) -> Task:
             created = await run.kube.create(kind, body, run.namespace)
     except AlreadyExists:
         return task
-    except Invalid as error:
+    except (Invalid, Forbidden) as error:
+        if isinstance(error, Forbidden) and not _DENIED.search(error.message):
+            raise
         raise InvalidInput(f"the API server refuses the {kind.resource.kind} of k8s.mariadb.com: {error}") from None
     return task.model_copy(update={"uid": created.metadata.uid})
 

@@ -57,8 +57,8 @@ _SAVING, _RESTORING = "SafetyCopy", "Restoring"
 
 async def step(run: RestoreRun, access: Access) -> Outcome:
     """One step of a restore."""
-    options = asking.parse(run.options)
     state = checkpoint.read(RestoreState, run)
+    options = _options(run, state)
     if state is None:
         return await _begin(run, access, options)
     match restore.stage(state, options):
@@ -70,6 +70,16 @@ async def step(run: RestoreRun, access: Access) -> Outcome:
             return await _restore(run, access, options, state)
         case "restored":
             return await _finish(run, access, state)
+
+
+def _options(run: RestoreRun, state: RestoreState | None) -> Options:
+    """Those of the job; once anything may have been replaced nonsense ends nothing, because it would leave a half."""
+    try:
+        return asking.parse(run.options)
+    except InvalidInput:
+        if state is None or not restore.may_have_begun(state):
+            raise
+        return Options()
 
 
 # Look
@@ -304,7 +314,8 @@ async def _finish(run: RestoreRun, access: Access, state: RestoreState) -> Outco
     waiting = await work.remove(run, "restore")
     if waiting:
         return Running(_RESTORING, waiting, 1.0, patience=Patience.ABSENT)
-    await deleting.expire(run, access, place_of(run.strategy))
+    with suppress(InvalidInput):  # the strategy may have become nonsense since
+        await deleting.expire(run, access, place_of(run.strategy))
     run.audit("done", state.chosen.label, state.chosen.size)
     message = reporting.success_message(run, state)
     return Succeeded(message, conditions=[reporting.restored(message)])

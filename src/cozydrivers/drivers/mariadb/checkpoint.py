@@ -57,11 +57,15 @@ class BackupState(Model):
 
 
 class Chosen(Model):
-    """The dump that is restored, as it was found: `label` names it in sentences, `size` is in bytes, 0 for unknown."""
+    """The dump that is restored, as it was found: `label` names it in sentences, `size` is in bytes, 0 for unknown.
+
+    `database` is the only one that is restored, empty for all of the dump.
+    """
 
     label: str
     taken_at: AwareDatetime
     size: int = Field(default=0, ge=0)
+    database: str = ""
 
 
 class RestoreState(Model):

@@ -10,17 +10,20 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from cozydrivers.api.backups import Backup
+from cozydrivers.api.mariadb import Restore, RestoreSpec
+from cozydrivers.clients.mariadb import Thing
 from cozydrivers.drivers.base import Run
 from cozydrivers.drivers.mariadb import dumps
 from cozydrivers.drivers.mariadb.checkpoint import Chosen, RestoreState
 from cozydrivers.drivers.mariadb.dumps import DumpFile
-from cozydrivers.drivers.mariadb.naming import server_of
+from cozydrivers.drivers.mariadb.naming import Name, server_of
 from cozydrivers.drivers.mariadb.options import Options
 from cozydrivers.drivers.mariadb.record import Recorded, written
 from cozydrivers.drivers.mariadb.settings import Settings
 from cozydrivers.drivers.mariadb.storage import Place
 from cozydrivers.errors import InvalidInput
 
+_SHARED = "the strategy's volume"
 UNSEEN = timedelta(seconds=5)
 """A dump that nobody has seen is named after a second that is at most so much later than the start of its container.
 
@@ -50,12 +53,12 @@ class Source:
         recorded = self.recorded
         if self.place.s3 is not None:
             return f"s3://{self.place.s3.bucket}/{recorded.key or recorded.prefix}"
-        return f"PersistentVolumeClaim {recorded.claim}" if recorded.claim else "the strategy's volume"
+        return f"PersistentVolumeClaim {recorded.claim}" if recorded.claim else _SHARED
 
-    @property
-    def chosen(self) -> Chosen:
+    def chosen(self, options: Options) -> Chosen:
         """What a checkpoint keeps of it."""
-        return Chosen(label=self.label, taken_at=self.recorded.taken_at, size=self.recorded.size)
+        recorded = self.recorded
+        return Chosen(label=self.label, taken_at=recorded.taken_at, size=recorded.size, database=options.database)
 
 
 # Check
@@ -148,11 +151,43 @@ def may_have_begun(state: RestoreState) -> bool:
     return state.task.purpose == "restore" and bool(state.task.uid)
 
 
-def check_unchanged(state: RestoreState, source: Source) -> None:
-    """Refuse another dump than the one that was checked before the safety dump (I4).
+def check_unchanged(state: RestoreState, source: Source, options: Options) -> None:
+    """Refuse another dump, or another part of it, than was checked before the safety dump (I4).
 
     Where nobody could look, one of the labels is that of the folder alone.
     """
     first, now = state.chosen.label, source.label
     if not (now.startswith(first) or first.startswith(now)):
         raise InvalidInput(f"{now} would be restored now, and {first} was found at first")
+    if options.database != state.chosen.database:
+        asked = options.database or "none"
+        raise InvalidInput(f"spec.options.database is {asked} now, and was {state.chosen.database or 'none'} at first")
+
+
+# What was created
+
+
+def difference(thing: Thing | None, state: RestoreState) -> str:
+    """What a Restore does that was not asked for, as one does that others created in its name; empty for nothing."""
+    if not isinstance(thing, Restore):
+        return "it is no Restore"
+    spec, label = thing.spec, state.chosen.label
+    source, place = _source_of(spec), label[: label.rfind("/") + 1] or label
+    if source != place:
+        return f"it is from {source}, not from {place}"
+    second = state.chosen.taken_at + (UNSEEN if label == _SHARED else timedelta())
+    is_alone = label == place != _SHARED
+    if not is_alone and spec.target_recovery_time != second:
+        told = written(spec.target_recovery_time) if spec.target_recovery_time else "no time"
+        return f"it is of {told}, not of {written(second)}"
+    if spec.database != state.chosen.database:
+        return f"its database is {spec.database or 'any'}, not {state.chosen.database or 'any'}"
+    return ""
+
+
+def _source_of(spec: RestoreSpec) -> str:
+    """As the label of a Source has it, without the file."""
+    if spec.s3 is not None:
+        return f"s3://{spec.s3.bucket}/{spec.s3.prefix}"
+    claim = str(((spec.volume or {}).get("persistentVolumeClaim") or {}).get("claimName"))
+    return f"PersistentVolumeClaim {claim}" if Name.parse(claim) else _SHARED

@@ -104,7 +104,7 @@ async def _begin(run: RestoreRun, access: Access, options: Options) -> Outcome:
         notes.append(reporting.restoring(run, source, options))
     first = Task(purpose="restore" if options.skip_safety_copy else "safety")
     return Intent(
-        checkpoint.save(RestoreState(task=first, chosen=source.chosen)),
+        checkpoint.save(RestoreState(task=first, chosen=source.chosen(options))),
         f"{source.label} is about to be restored",
         storages=[source.place.identity],
         conditions=conditions,
@@ -206,7 +206,7 @@ async def _busy(run: Run, options: Options, *places: Place) -> Running | None:
 async def _once_more(run: RestoreRun, access: Access, options: Options, state: RestoreState) -> Source | Running:
     """The last look before anything is replaced (I4)."""
     source = await _source(run, access, options)
-    restore.check_unchanged(state, source)
+    restore.check_unchanged(state, source, options)
     return await _busy(run, options, source.place) or source
 
 
@@ -286,6 +286,9 @@ async def _restore(run: RestoreRun, access: Access, options: Options, state: Res
             return _remembered(state, task, _RESTORING)
         case Wait():
             return _waiting(run, sight)
+        case Finished() if other := restore.difference(sight.thing, state):
+            said = f"Restore {sight.name} of k8s.mariadb.com is not what this job asks for: {other}"
+            return await _failed(run, state, End("Refused", said))
         case Finished():
             return _remembered(state.model_copy(update={"over": True}), state.task, _RESTORING)
         case End() as end:

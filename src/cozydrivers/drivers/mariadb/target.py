@@ -69,9 +69,10 @@ async def objects_for(run: Run, server_name: str) -> list[Thing]:
     for kind in kinds:
         with suppress(NotFound):  # a kind that the operator's release does not have
             found += (await run.kube.list(kind, run.namespace)).items
-    return [each for each in found if _is_for(each, server_name, run.namespace)]
+    return [each for each in found if is_for(each, server_name, run.namespace)]
 
 
-def _is_for(thing: Thing, server_name: str, namespace: str) -> bool:
+def is_for(thing: Thing, server_name: str, namespace: str) -> bool:
+    """Whether an object of the operator's in a namespace is for a server there."""
     reference = thing.spec.maria_db_ref
     return reference.name == server_name and reference.namespace in ("", namespace)

@@ -21,7 +21,8 @@ from cozydrivers.api.core import Pod
 from cozydrivers.api.mariadb import Backup, Restore
 from cozydrivers.clients.mariadb import State, state_of
 from cozydrivers.drivers.base import SUBMISSION_TIMEOUT, EndReason, Run
-from cozydrivers.drivers.mariadb.naming import Name, Purpose
+from cozydrivers.drivers.mariadb.naming import Name, Purpose, server_of
+from cozydrivers.drivers.mariadb.target import is_for
 from cozydrivers.drivers.owned import APPLICATION, PREFIX, RUN, is_own, owner
 from cozydrivers.drivers.pod_log import pod_trouble
 from cozydrivers.errors import AlreadyExists, Forbidden, Invalid, InvalidInput, NotFound
@@ -29,9 +30,9 @@ from cozydrivers.errors import AlreadyExists, Forbidden, Invalid, InvalidInput, 
 FINALIZER = PREFIX + "witness"
 """On each object that a run creates for the operator: it stays until its end was recorded."""
 _POD_LABEL = "batch.kubernetes.io/controller-uid"
-
 _DENIED = re.compile(r'admission webhook "[^"]+\.kb\.io" denied the request')
 """The operator's own validation, which answers 403 as the server does for what it does not allow us."""
+
 
 class Task(Model):
     """What a run remembers of one object: its UID and its Job's, once they are known."""
@@ -105,7 +106,8 @@ def decide(task: Task, sight: Sight, run: Run) -> Decision:
         if task.uid:
             return End("Lost", f"{what} of k8s.mariadb.com was deleted before its end was seen; it is not run again")
         return Create() if run.fresh else Announce()
-    if not is_own(thing, run.uid):
+    server = server_of(run.application.metadata.name)
+    if not is_own(thing, run.uid) or not is_for(thing, server, run.namespace):
         return End("Refused", f"{what} of k8s.mariadb.com exists, and was not created for this job")
     if task.uid not in ("", thing.metadata.uid):
         return End("Lost", f"{what} of k8s.mariadb.com was deleted, and another one has its name")

@@ -2,11 +2,17 @@
 
 from datetime import timedelta
 
+import anyio
 import pytest
+import yaml
 from tests.cozydrivers.checks import TABLE, assert_one_sentence, reason_of, staged
 from tests.cozydrivers.stage import APP, FIXTURES, TENANT, Stage
 
-from cozydrivers.api.apps import ClickHouse
+from cozydrivers import Manager
+from cozydrivers.api import strategy
+from cozydrivers.api.apps import ClickHouse, MariaDB
+from cozydrivers.api.backups import BackupClass
+from cozydrivers.drivers.mariadb import MariaDBDriver
 
 pytestmark = pytest.mark.anyio
 
@@ -42,3 +48,21 @@ async def test_it_is_not_waited_for_without_end():
         job = await stage.end_of(job)
     assert reason_of(job) == ("Failed", "TimedOut")
     assert TABLE in stage.app.sidecar(0).tables
+
+
+async def test_without_the_operator_s_definitions_its_jobs_wait_and_all_others_go_on():
+    stage = await staged()
+    seed = list(yaml.safe_load_all((FIXTURES / "seed/mariadb.yaml").read_text()))
+    await stage.kube.create(MariaDB, {"metadata": {"name": "shop"}, "spec": {}}, TENANT)
+    await stage.kube.create(strategy.MariaDB, seed[0])
+    await stage.kube.create(BackupClass, seed[1])
+    manager = Manager(stage.kube, drivers=[MariaDBDriver(), stage.driver()], now=stage.now)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(manager.run)
+        reference = {"apiGroup": "apps.cozystack.io", "kind": "MariaDB", "name": "shop"}
+        theirs = await stage.backup("theirs", applicationRef=reference, backupClassName=seed[1]["metadata"]["name"])
+        theirs = await stage.stands(theirs, "MariaDBMissing")
+        assert (await stage.end_of(await stage.backup("nightly"))).status.phase == "Succeeded"
+        stage.later = timedelta(minutes=31)
+        assert reason_of(await stage.end_of(theirs)) == ("Failed", "TimedOut")
+        tasks.cancel_scope.cancel()

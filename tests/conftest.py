@@ -11,11 +11,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process of a test c
 gc.set_threshold(50_000, 20, 100)  # a fifth of the time of the tests, which keep little
 
 
-def pytest_collection_finish() -> None:
-    gc.collect()
-    gc.freeze()  # what thousands of collected tests are made of is not looked through again
-
-
 def pytest_sessionfinish(session: pytest.Session) -> None:
     worker: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if worker is not None:

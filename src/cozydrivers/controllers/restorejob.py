@@ -34,11 +34,8 @@ class RestoreJobController(JobController[RestoreJob]):
         backup = await self._backup(job)
         if backup is None:
             raise self._without_backup(job)
-        if backup.status.phase == "Failed":
-            raise Refusal(f"Backup {backup.metadata.name} is Failed (spec.backupRef.name)")
-        if backup.status.phase != "Ready":
-            phase = backup.status.phase or "not set"
-            raise Absence("BackupNotReady", f"Backup {backup.metadata.name} is not Ready; its phase is {phase}")
+        if not _has_begun(job):
+            _check_phase(backup)
         target = await restore_target(
             self.caches, self.drivers, job.metadata.namespace, backup, job.spec.target_application_ref
         )
@@ -54,18 +51,30 @@ class RestoreJobController(JobController[RestoreJob]):
             return await without_strategy(self.caches, driver, stand_in(driver, reference, job.metadata.namespace))
 
     async def _backup(self, job: RestoreJob) -> Backup | None:
-        """Before anything is begun it is read uncached: another Backup may have its name by now (I1, I11)."""
-        get = self.kube.get if ledger_of(job).driver is None else self.caches.get
+        """Before anything is begun it is read uncached: another Backup may have its name by now (I1, I11).
+
+        After that it is the one that it was, also where it has been deleted since: a restore is not broken off for it.
+        """
+        uid, begun = job.metadata.uid, _has_begun(job)
+        held = self._held.get(uid) if begun else None
+        known = held if isinstance(held, Backup) else None
+        get = self.caches.get if begun else self.kube.get
         try:
-            return await get(Backup, job.spec.backup_ref.name, job.metadata.namespace)
+            found = await get(Backup, job.spec.backup_ref.name, job.metadata.namespace)
         except NotFound:
-            return None
+            return known
+        if known is not None and known.metadata.uid != found.metadata.uid:
+            return known
+        if begun:
+            self._held[uid] = found
+        return found
 
     def _without_backup(self, job: RestoreJob) -> Refusal | Absence:
+        """A restore that has begun is not broken off at once: its Backup may be applied again."""
         message = f"Backup {job.metadata.namespace}/{job.spec.backup_ref.name} does not exist (spec.backupRef.name)"
         created = job.metadata.creation_timestamp
         late = created is not None and self.now() - created > BACKUP_LIMIT
-        return Refusal(message) if late else Absence("BackupNotFound", message)
+        return Refusal(message) if late and not _has_begun(job) else Absence("BackupNotFound", message)
 
     async def run_of(self, job: RestoreJob, target: Target) -> RestoreRun:
         """The run of a restore."""
@@ -104,3 +113,15 @@ class RestoreJobController(JobController[RestoreJob]):
         """Fail it, untouched: what another controller has begun can't be taken over."""
         message = "it is Running and was not begun by this controller; create a new RestoreJob"
         return await self.end(job, Failed("Refused", message))
+
+
+def _has_begun(job: RestoreJob) -> bool:
+    return ledger_of(job).driver is not None
+
+
+def _check_phase(backup: Backup) -> None:
+    if backup.status.phase == "Failed":
+        raise Refusal(f"Backup {backup.metadata.name} is Failed (spec.backupRef.name)")
+    if backup.status.phase != "Ready":
+        phase = backup.status.phase or "not set"
+        raise Absence("BackupNotReady", f"Backup {backup.metadata.name} is not Ready; its phase is {phase}")

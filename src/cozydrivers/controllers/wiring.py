@@ -52,6 +52,7 @@ class JobWiring(Generic[J]):
         self._queue = WorkQueue(name=self.kind.resource.kind, metrics=self.services.metrics)
         self._turns: WeakValueDictionary[Key, anyio.Lock] = WeakValueDictionary()
         self._known: dict[str, tuple[str, Checkpoint]] = {}
+        self._held: dict[str, KubeObject] = {}
         caches = declare(self.caches, drivers)
         self.job_caches: Sequence[Cache[Any]] = tuple(caches.values())
         self._jobs: Cache[J] = caches[self.kind]
@@ -85,6 +86,7 @@ class JobWiring(Generic[J]):
 
     def _forget(self, uid: str) -> None:
         self._known.pop(uid, None)
+        self._held.pop(uid, None)
         self.services.guard.ended(uid)
         if self.services.admission is not None:
             self.services.admission.leave(uid)

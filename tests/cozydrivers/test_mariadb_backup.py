@@ -2,6 +2,7 @@
 
 import gzip
 from datetime import datetime, timedelta
+from random import Random
 
 import anyio
 import pytest
@@ -161,8 +162,10 @@ class Twice(FakeBucket):
         super().put(key, gzip.compress(content), at)
 
 
-async def test_a_dump_that_is_compressed_twice_is_no_backup():
+@pytest.mark.parametrize("length", [0, HEAD], ids=["short", "long"])
+async def test_a_dump_that_is_compressed_twice_is_no_backup(length):
     stage = await staged()
+    stage.server.add("shop", "pictures", (1, Random(0).randbytes(length).hex()))
     stage.bucket.__class__ = Twice
     async with stage.working():
         job = await stage.end_of(await stage.backup("nightly"))

@@ -18,7 +18,7 @@ from cozydrivers.clients.objects import StoredObject
 from cozydrivers.drivers.base import BackupRun
 from cozydrivers.drivers.mariadb.dumps import dumps_under
 from cozydrivers.drivers.mariadb.evidence import Span, dump_of, span_of
-from cozydrivers.drivers.mariadb.naming import PURPOSES, Name
+from cozydrivers.drivers.mariadb.naming import PURPOSES, Name, server_of
 from cozydrivers.drivers.mariadb.work import Announce, Create, Decision, End, Finished, Remember, Sight, Task, decide
 from cozydrivers.testing import FakeCluster
 
@@ -78,7 +78,8 @@ def thing_of(
         "ownerReferences": owned(owner),
         "deletionTimestamp": NOW.isoformat() if deleted else None,
     }
-    return kind.decode({"metadata": metadata, "spec": {}, "status": {"conditions": [condition] if reason else []}})
+    spec = {"mariaDbRef": {"name": server_of("shop")}}
+    return kind.decode({"metadata": metadata, "spec": spec, "status": {"conditions": [condition] if reason else []}})
 
 
 ALL_JOBS: list[Job | None] = [
@@ -200,9 +201,9 @@ def test_nothing_is_created_twice():
 
 
 def test_only_the_run_s_own_object_and_the_job_of_its_first_run_succeed():
-    for task, thing, job, _, decision in decided():
-        if not isinstance(decision, Finished):
-            continue
+    finished = [each for each in decided() if isinstance(each[-1], Finished)]
+    assert finished
+    for task, thing, job, _, _ in finished:
         assert thing is not None
         assert job is not None
         assert state_of(thing, job).phase == "Succeeded"

@@ -1,14 +1,19 @@
-"""One step of a driver: in its time; what is absent is waited for, bad input is the end."""
+"""One step of a driver, or one look: in its time; what is absent is waited for, bad input is the end."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import anyio
 
-from cozydrivers.drivers.base import Failed, Outcome, Patience, Running
+from cozydrivers.drivers.base import Failed, Finding, Outcome, Patience, Running
 from cozydrivers.errors import InvalidInput
+
+T = TypeVar("T")
 
 STEP_TIMEOUT = 120.0
 """Seconds that one step may take."""
+LOOK_TIMEOUT = 600.0
+"""Seconds that the look at all Backups of an application may take."""
 
 
 class Missing(Exception):
@@ -29,3 +34,21 @@ async def timed(step: Awaitable[Outcome]) -> Outcome:
         return Running(missing.reason, missing.message, 5.0, patience=Patience.ABSENT)
     except InvalidInput as error:
         return Failed("Refused", str(error))
+
+
+async def audited(look: Awaitable[Mapping[str, Finding]]) -> Mapping[str, Finding]:
+    """A look at Backups in its time; nothing is found of them where something is absent."""
+    try:
+        with anyio.fail_after(LOOK_TIMEOUT):
+            return await look
+    except (Missing, TimeoutError):
+        return {}
+
+
+async def seen(look: Awaitable[T], unseen: Callable[[str], T], *, too_long: str) -> T:
+    """A look in its time; what is in its way is told to `unseen`, in a sentence."""
+    try:
+        with anyio.fail_after(LOOK_TIMEOUT):
+            return await look
+    except (Missing, InvalidInput, TimeoutError) as trouble:
+        return unseen(str(trouble) or too_long)

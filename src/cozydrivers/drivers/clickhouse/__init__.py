@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
-import anyio
-
 from chbackup import Client
 from cozydrivers.api.apps import ClickHouse
 from cozydrivers.api.backups import Backup
@@ -45,14 +43,12 @@ from cozydrivers.drivers.clickhouse import (
 from cozydrivers.drivers.clickhouse.access import Access, Connect
 from cozydrivers.drivers.clickhouse.look import Eyes, open_eyes
 from cozydrivers.drivers.clickhouse.places import CHI_LABEL, application_of
-from cozydrivers.drivers.step import Missing, timed
-from cozydrivers.errors import InvalidInput
+from cozydrivers.drivers.step import audited, seen, timed
 from cozydrivers.metrics import Metrics
 
+T = TypeVar("T")
 AnyRun = TypeVar("AnyRun", bound=Run)
 
-AUDIT_TIMEOUT = 600.0
-"""Seconds that the look at all Backups of an application may take."""
 TOO_LONG = "the look at all sidecars took too long"
 
 
@@ -115,27 +111,17 @@ class ClickHouseDriver:
 
     async def audit(self, run: AuditRun) -> Mapping[str, Finding]:
         """Look for the archives of an application's Backups; one that can't be looked up now is left out."""
-        try:
-            with anyio.fail_after(AUDIT_TIMEOUT):
-                return await auditing.audit(await open_eyes(run, self._access), run)
-        except (Missing, TimeoutError):
-            return {}
+        return await audited(self._looking(run, auditing.audit))
 
     async def recoverability(self, run: Inspection) -> Recoverability:
         """Look what the application can be restored from; what could not be read is among the problems."""
-        try:
-            with anyio.fail_after(AUDIT_TIMEOUT):
-                return await recoverability.inspect(await open_eyes(run, self._access), run)
-        except (Missing, InvalidInput, TimeoutError) as trouble:
-            return Recoverability(problems=[str(trouble) or TOO_LONG])
+        look = self._looking(run, recoverability.inspect)
+        return await seen(look, lambda why: Recoverability(problems=[why]), too_long=TOO_LONG)
 
     async def importable(self, run: Inspection) -> Importable:
         """Look for the sets of which Backups can be rebuilt."""
-        try:
-            with anyio.fail_after(AUDIT_TIMEOUT):
-                return await importing.find(await open_eyes(run, self._access), run)
-        except (Missing, InvalidInput, TimeoutError) as trouble:
-            return Importable(problems=[str(trouble) or TOO_LONG])
+        look = self._looking(run, importing.find)
+        return await seen(look, lambda why: Importable(problems=[why]), too_long=TOO_LONG)
 
     async def _step(
         self,
@@ -146,7 +132,7 @@ class ClickHouseDriver:
         return await (timed(by_pods(run)) if pod_state.in_pods(run) else self._by_sidecars(run, by_sidecars))
 
     async def _by_sidecars(self, run: AnyRun, step: Callable[[Eyes, AnyRun], Awaitable[Outcome]]) -> Outcome:
-        async def work() -> Outcome:
-            return await step(await open_eyes(run, self._access), run)
+        return await timed(self._looking(run, step))
 
-        return await timed(work())
+    async def _looking(self, run: AnyRun, work: Callable[[Eyes, AnyRun], Awaitable[T]]) -> T:
+        return await work(await open_eyes(run, self._access), run)

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self
 
-import anyio
-
 from cozydrivers.api import apps, mariadb, strategy
 from cozydrivers.api.backups import Backup
 from cozydrivers.api.base import KubeObject
@@ -38,11 +36,8 @@ from cozydrivers.drivers.mariadb import (
 )
 from cozydrivers.drivers.mariadb.settings import retention_of
 from cozydrivers.drivers.mariadb.store import Access
-from cozydrivers.drivers.step import Missing, timed
-from cozydrivers.errors import InvalidInput
+from cozydrivers.drivers.step import audited, seen, timed
 
-AUDIT_TIMEOUT = 600.0
-"""Seconds that the look at all Backups of an application may take."""
 TOO_LONG = "the look at the object store took too long"
 
 
@@ -96,24 +91,14 @@ class MariaDBDriver:
 
     async def audit(self, run: AuditRun) -> Mapping[str, Finding]:
         """Look for the dumps of an application's Backups; one that can't be looked up now is left out."""
-        try:
-            with anyio.fail_after(AUDIT_TIMEOUT):
-                return await auditing.audit(run, self._access)
-        except (Missing, TimeoutError):
-            return {}
+        return await audited(auditing.audit(run, self._access))
 
     async def recoverability(self, run: Inspection) -> Recoverability:
         """Look what the application can be restored from; what could not be read is among the problems."""
-        try:
-            with anyio.fail_after(AUDIT_TIMEOUT):
-                return await recoverability.inspect(run, self._access)
-        except (Missing, InvalidInput, TimeoutError) as trouble:
-            return Recoverability(problems=[str(trouble) or TOO_LONG])
+        look = recoverability.inspect(run, self._access)
+        return await seen(look, lambda why: Recoverability(problems=[why]), too_long=TOO_LONG)
 
     async def importable(self, run: Inspection) -> Importable:
         """Look for the dumps of which Backups can be rebuilt."""
-        try:
-            with anyio.fail_after(AUDIT_TIMEOUT):
-                return await importing.find(run, self._access)
-        except (Missing, InvalidInput, TimeoutError) as trouble:
-            return Importable(problems=[str(trouble) or TOO_LONG])
+        look = importing.find(run, self._access)
+        return await seen(look, lambda why: Importable(problems=[why]), too_long=TOO_LONG)

@@ -56,8 +56,7 @@ class RestoreJobController(JobController[RestoreJob]):
         After that it is the one that it was, also where it has been deleted since: a restore is not broken off for it.
         """
         uid, begun = job.metadata.uid, _has_begun(job)
-        held = self._held.get(uid) if begun else None
-        known = held if isinstance(held, Backup) else None
+        known = self._held.get(uid) if begun else None
         get = self.caches.get if begun else self.kube.get
         try:
             found = await get(Backup, job.spec.backup_ref.name, job.metadata.namespace)

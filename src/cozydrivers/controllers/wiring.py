@@ -52,7 +52,7 @@ class JobWiring(Generic[J]):
         self._queue = WorkQueue(name=self.kind.resource.kind, metrics=self.services.metrics)
         self._turns: WeakValueDictionary[Key, anyio.Lock] = WeakValueDictionary()
         self._known: dict[str, tuple[str, Checkpoint]] = {}
-        self._held: dict[str, KubeObject] = {}
+        self._held: dict[str, Backup] = {}
         caches = declare(self.caches, drivers)
         self.job_caches: Sequence[Cache[Any]] = tuple(caches.values())
         self._jobs: Cache[J] = caches[self.kind]

@@ -76,6 +76,10 @@ class S3(Model):
     session_token_secret_key_ref: SecretKeyReference | None = None
     tls: TLS | None = None
 
+    def uri(self, key: str) -> str:
+        """The URI of an object in the bucket, or of a prefix."""
+        return f"s3://{self.bucket}/{key}"
+
 
 class Storage(Model):
     """Where dumps go: exactly one of these."""

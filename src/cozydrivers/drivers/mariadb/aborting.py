@@ -12,7 +12,7 @@ from cozydrivers.drivers.mariadb.checkpoint import BackupState, Evidence, Restor
 from cozydrivers.drivers.mariadb.dumps import dumps_under, parse
 from cozydrivers.drivers.mariadb.evidence import remove_dumps
 from cozydrivers.drivers.mariadb.naming import Name, Purpose
-from cozydrivers.drivers.mariadb.storage import Place, place_of
+from cozydrivers.drivers.mariadb.storage import SHARED, Place, place_of
 from cozydrivers.drivers.mariadb.store import Access, Unread, asked
 from cozydrivers.drivers.mariadb.work import remove
 from cozydrivers.drivers.owned import is_own
@@ -69,7 +69,7 @@ def _left(where: str, why: str) -> Succeeded:
 
 def _where(run: Run, place: Place) -> str:
     name = str(Name.of(run, "dump"))
-    return f"s3://{place.s3.bucket}/{place.folder(name)}" if place.s3 else "the strategy's volume"
+    return place.s3.uri(place.folder(name)) if place.s3 else SHARED
 
 
 async def _without_dump(run: Run, access: Access, place: Place, shown: Evidence | None) -> Outcome:

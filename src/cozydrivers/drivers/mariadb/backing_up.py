@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from cozydrivers.drivers.base import (
     Artifact,
     BackupRun,
-    Failed,
     Intent,
     Note,
     Outcome,
@@ -16,7 +15,6 @@ from cozydrivers.drivers.base import (
 )
 from cozydrivers.drivers.mariadb import checkpoint, dumping, evidence, record, target
 from cozydrivers.drivers.mariadb.checkpoint import BackupState, Evidence
-from cozydrivers.drivers.mariadb.evidence import Awaited, Problem
 from cozydrivers.drivers.mariadb.naming import Name
 from cozydrivers.drivers.mariadb.record import Recorded
 from cozydrivers.drivers.mariadb.settings import Settings, settings_of
@@ -24,8 +22,6 @@ from cozydrivers.drivers.mariadb.storage import Place, place_of
 from cozydrivers.drivers.mariadb.store import Access
 from cozydrivers.drivers.mariadb.work import Announce, Task, remove
 from cozydrivers.errors import InvalidInput
-
-_PROVEN = ("DumpComplete", "DumpListed")
 
 
 async def step(run: BackupRun, access: Access) -> Outcome:
@@ -72,11 +68,9 @@ async def _finish(run: BackupRun, access: Access, place: Place, shown: Evidence)
     left = await remove(run, "dump")
     if left:
         return Running("Removing", left, 0.5)
-    match await evidence.still_there(run, access, place, _name(run), shown):
-        case Awaited(message, pause, patience):
-            return Running("Proving", message, pause, patience=patience)
-        case Problem(message, reason):
-            return Failed(reason, message)
+    lacking = await evidence.still_there(run, access, place, _name(run), shown)
+    if lacking:
+        return dumping.unproven(lacking)
     artifact = _artifact(run, place, shown)
     return Succeeded(shown.message, artifact, conditions=artifact.conditions, events=_unproven(shown))
 
@@ -86,7 +80,7 @@ def _name(run: Run) -> str:
 
 
 def _unproven(shown: Evidence) -> Sequence[Note]:
-    return [] if shown.reason in _PROVEN else [Note(shown.reason, shown.message, warning=True)]
+    return [] if shown.condition.status == "True" else [Note(shown.reason, shown.message, warning=True)]
 
 
 def _artifact(run: BackupRun, place: Place, shown: Evidence) -> Artifact:
@@ -115,7 +109,7 @@ def _artifact(run: BackupRun, place: Place, shown: Evidence) -> Artifact:
 def _uri(run: Run, place: Place, recorded: Recorded) -> str:
     """Where the dump is; of one on a shared volume nobody knows more than who has made it."""
     if place.s3 is not None:
-        return f"s3://{place.s3.bucket}/{recorded.key or recorded.prefix}"
+        return place.s3.uri(recorded.key or recorded.prefix)
     if recorded.claim:
         return f"pvc://{run.namespace}/{recorded.claim}"
     return f"mariadb://{run.namespace}/{recorded.name}"

@@ -82,10 +82,14 @@ def waiting(run: Run, sight: Sight) -> Running:
 async def _proven(
     run: Run, access: Access, place: Place, settings: Settings, sight: Sight
 ) -> Running | Failed | Evidence:
-    match await evidence_of(run, access, place, settings, sight):
+    found = await evidence_of(run, access, place, settings, sight)
+    return found if isinstance(found, Evidence) else unproven(found)
+
+
+def unproven(found: Awaited | Problem) -> Running | Failed:
+    """The dump is not shown to be good, yet or at all."""
+    match found:
         case Awaited(message, pause, patience):
             return Running("Proving", message, pause, patience=patience)
         case Problem(message, reason):
             return Failed(reason, message)
-        case Evidence() as evidence:
-            return evidence

@@ -39,7 +39,7 @@ def check(backup: Backup, namespace: str, place: Place) -> datetime:
         )
     if metadata.get(_NAMESPACE, namespace) != namespace:
         raise InvalidInput(f"Backup {name} records a dump of namespace {metadata[_NAMESPACE]}")
-    here = f"s3://{place.s3.bucket}/{place.prefix}"
+    here = place.s3.uri(place.prefix)
     recorded = metadata.get(_URI, here).removesuffix(metadata[_NAME])
     if recorded.rstrip("/") != here.rstrip("/"):
         raise InvalidInput(f"Backup {name} records a dump under {recorded}; the strategy keeps dumps in {here} now")

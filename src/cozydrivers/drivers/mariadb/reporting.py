@@ -12,7 +12,7 @@ from cozydrivers.drivers.mariadb.naming import Name, server_of
 from cozydrivers.drivers.mariadb.options import Options
 from cozydrivers.drivers.mariadb.record import written
 from cozydrivers.drivers.mariadb.restore import Source, may_have_begun
-from cozydrivers.drivers.mariadb.storage import Place, place_of
+from cozydrivers.drivers.mariadb.storage import SHARED, Place, place_of
 from cozydrivers.errors import InvalidInput
 
 _RESTORED = "TablesRestored"
@@ -95,8 +95,8 @@ def safety_label(run: Run, place: Place, evidence: Evidence) -> str:
     """How sentences name the safety dump."""
     name = str(Name.of(run, "safety"))
     if place.s3 is not None:
-        return f"s3://{place.s3.bucket}/{place.folder(name)}{evidence.file}"
-    return f"PersistentVolumeClaim {evidence.claim}" if evidence.claim else f"the strategy's volume, by Backup {name}"
+        return place.s3.uri(place.folder(name) + evidence.file)
+    return f"PersistentVolumeClaim {evidence.claim}" if evidence.claim else f"{SHARED}, by Backup {name}"
 
 
 def safety_copy(run: Run, place: Place, evidence: Evidence | None) -> Condition:

@@ -20,10 +20,9 @@ from cozydrivers.drivers.mariadb.naming import Name, server_of
 from cozydrivers.drivers.mariadb.options import Options
 from cozydrivers.drivers.mariadb.record import Recorded, written
 from cozydrivers.drivers.mariadb.settings import Settings
-from cozydrivers.drivers.mariadb.storage import Place
+from cozydrivers.drivers.mariadb.storage import SHARED, Place
 from cozydrivers.errors import InvalidInput
 
-_SHARED = "the strategy's volume"
 UNSEEN = timedelta(seconds=5)
 """A dump that nobody has seen is named after a second that is at most so much later than the start of its container.
 
@@ -52,8 +51,8 @@ class Source:
         """How sentences name it."""
         recorded = self.recorded
         if self.place.s3 is not None:
-            return f"s3://{self.place.s3.bucket}/{recorded.key or recorded.prefix}"
-        return f"PersistentVolumeClaim {recorded.claim}" if recorded.claim else _SHARED
+            return self.place.s3.uri(recorded.key or recorded.prefix)
+        return f"PersistentVolumeClaim {recorded.claim}" if recorded.claim else SHARED
 
     def chosen(self, options: Options) -> Chosen:
         """What a checkpoint keeps of it."""
@@ -175,8 +174,8 @@ def difference(thing: Thing | None, state: RestoreState) -> str:
     source, place = _source_of(spec), label[: label.rfind("/") + 1] or label
     if source != place:
         return f"it is from {source}, not from {place}"
-    second = state.chosen.taken_at + (UNSEEN if label == _SHARED else timedelta())
-    is_alone = label == place != _SHARED
+    second = state.chosen.taken_at + (UNSEEN if label == SHARED else timedelta())
+    is_alone = label == place != SHARED
     if not is_alone and spec.target_recovery_time != second:
         told = written(spec.target_recovery_time) if spec.target_recovery_time else "no time"
         return f"it is of {told}, not of {written(second)}"
@@ -188,6 +187,6 @@ def difference(thing: Thing | None, state: RestoreState) -> str:
 def _source_of(spec: RestoreSpec) -> str:
     """As the label of a Source has it, without the file."""
     if spec.s3 is not None:
-        return f"s3://{spec.s3.bucket}/{spec.s3.prefix}"
+        return spec.s3.uri(spec.s3.prefix)
     claim = str(((spec.volume or {}).get("persistentVolumeClaim") or {}).get("claimName"))
-    return f"PersistentVolumeClaim {claim}" if Name.parse(claim) else _SHARED
+    return f"PersistentVolumeClaim {claim}" if Name.parse(claim) else SHARED

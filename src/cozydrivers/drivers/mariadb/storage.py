@@ -19,6 +19,8 @@ from cozydrivers.errors import InvalidInput
 
 Kind = Literal["s3", "persistentVolumeClaim", "volume"]
 FIELD = "spec.template.storage"
+SHARED = "the strategy's volume"
+"""How sentences name the volume that all dumps of a strategy are on."""
 _ENDPOINT = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[1-9][0-9]{0,4})?")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()/-]*")

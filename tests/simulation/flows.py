@@ -58,7 +58,7 @@ def _is_restored(world: World) -> bool:
 
 def _is_deleted(world: World) -> bool:
     """The other Backup is left, with all that it records: the observer looks at that."""
-    return len(world.archives()) == 2 and world.backups(world.app) == ["older"]
+    return len(world.archives()) == 2 and world.backups_of(world.app.name) == ["older"]
 
 
 FLOWS = {

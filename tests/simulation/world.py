@@ -147,7 +147,3 @@ class World(Ground, Stage):
         return next(address for address, other in self.network._sidecars.items() if other is sidecar)
 
     # What is so
-
-    def backups(self, app: Installation) -> list[str]:
-        """The names of an application's Backups that are not being deleted."""
-        return self.backups_of(app.name)

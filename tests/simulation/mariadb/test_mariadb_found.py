@@ -1,5 +1,7 @@
 """What the simulation with MariaDB has found, each as a story of its own."""
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 from tests.cozydrivers.mariadb_stage import APP
@@ -11,6 +13,18 @@ from cozydrivers.api.backups import BackupJob, RestoreJob
 pytestmark = pytest.mark.anyio
 
 
+@asynccontextmanager
+async def at_work(title):
+    """A world with a controller."""
+    world = World(Story(title))
+    await world.set_up()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(world.beside)
+        tasks.start_soon(world.process().run)
+        yield world
+        tasks.cancel_scope.cancel()
+
+
 async def until(holds):
     with anyio.fail_after(600):
         while not holds():  # noqa: ASYNC110 - the world tells nobody
@@ -19,27 +33,18 @@ async def until(holds):
 
 async def test_a_dump_that_a_list_leaves_out_is_removed_with_its_run():
     """Its name is known: it was proven, and the job was deleted before its Backup was written."""
-    world = World(Story("a list that leaves out a dump"))
-    await world.set_up()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(world.beside)
-        tasks.start_soon(world.process().run)
+    async with at_work("a list that leaves out a dump") as world:
         world.backs_up("nightly")
         await until(lambda: "DumpComplete" in str(world.find(BackupJob, "nightly")))
         world.bucket.hidden = set(world.bucket.keys)
         world.deletes(BackupJob, "nightly")
         await until(lambda: world.find(BackupJob, "nightly") is None)
         assert not world.bucket.keys
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_restore_waits_while_a_list_leaves_out_its_dump():
     """The store, asked for the dump itself, has it."""
-    world = World(Story("a list that leaves out a dump"))
-    await world.set_up()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(world.beside)
-        tasks.start_soon(world.process().run)
+    async with at_work("a list that leaves out a dump") as world:
         world.backs_up("nightly")
         await until(lambda: world.succeeded(BackupJob, "nightly"))
         world.bucket.hidden = set(world.bucket.keys)
@@ -48,16 +53,11 @@ async def test_a_restore_waits_while_a_list_leaves_out_its_dump():
         await until(lambda: "DumpNotListed" in str(world.find(RestoreJob, "undo")))
         world.bucket.hidden = set()
         await until(lambda: world.succeeded(RestoreJob, "undo"))
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_restore_that_is_given_up_stops_its_safety_dump():
     """It does not wait for the end of what it has to stop."""
-    world = World(Story("a long safety dump"))
-    await world.set_up()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(world.beside)
-        tasks.start_soon(world.process().run)
+    async with at_work("a long safety dump") as world:
         world.backs_up("nightly")
         await until(lambda: world.succeeded(BackupJob, "nightly"))
         world.pods.dump_seconds = 7200.0
@@ -67,4 +67,3 @@ async def test_a_restore_that_is_given_up_stops_its_safety_dump():
         with anyio.fail_after(60):
             await until(lambda: world.find(RestoreJob, "undo") is None)
         world.observer.look()
-        tasks.cancel_scope.cancel()

@@ -6,11 +6,10 @@ from datetime import timedelta
 
 import anyio
 from tests.simulation.mariadb.world import World
+from tests.simulation.users_everywhere import PATIENCE, AnyUser, act
 
-from cozydrivers.api.backups import Backup, BackupJob, RestoreJob
-from cozydrivers.api.base import KubeObject
+from cozydrivers.api.backups import BackupJob, RestoreJob
 
-PATIENCE = 900.0
 OPTIONS: list[dict[str, object]] = [
     {},
     {},
@@ -22,50 +21,18 @@ OPTIONS: list[dict[str, object]] = [
 ]
 
 
-class User:
+class User(AnyUser):
     """One user of one application."""
 
+    pause = 2.0
+
     def __init__(self, world: World, app: str, chance: random.Random) -> None:
+        super().__init__(world, app, chance)
         self.world = world
         self.app = app
-        self.chance = chance
-        self._number = 0
 
-    def _name(self, what: str) -> str:
-        self._number += 1
-        return f"{what}-{self.app[:2]}-{self._number}"
-
-    async def _end_of(self, kind: type[KubeObject], name: str) -> None:
-        """Wait for the end of a job, but not for ever."""
-        until = anyio.current_time() + PATIENCE
-        while anyio.current_time() < until:
-            found = self.world.find(kind, name)
-            if found is None or found.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-                return
-            await anyio.sleep(2.0)
-
-    async def backs_up(self) -> None:
-        """A backup, waited for."""
-        name = self._name("backup")
+    def _asks_for_backup(self, name: str) -> None:
         self.world.backs_up(name, self.app)
-        await self._end_of(BackupJob, name)
-
-    async def backs_up_twice_at_once(self) -> None:
-        """Two backups; the second may wait for the first."""
-        for name in (self._name("backup"), self._name("backup")):
-            self.world.backs_up(name, self.app)
-            await anyio.sleep(self.chance.choice([0.0, 0.1, 2.0]))
-
-    async def backs_up_and_stops(self) -> None:
-        """A BackupJob that is deleted in the middle."""
-        name = self._name("backup")
-        self.world.backs_up(name, self.app)
-        await self._stops(BackupJob, name)
-
-    async def _stops(self, kind: type[KubeObject], name: str) -> None:
-        await anyio.sleep(self.chance.choice([0.0, self.chance.uniform(0, 2), self.chance.uniform(0, 30)]))
-        if self.world.find(kind, name):
-            self.world.deletes(kind, name)
 
     async def backs_up_under_one_name(self) -> None:
         """A BackupJob that is deleted, and created again under its name at once."""
@@ -77,13 +44,6 @@ class User:
         if self.world.find(BackupJob, name) is None:
             self.world.backs_up(name, self.app)
             await self._end_of(BackupJob, name)
-
-    async def _a_backup(self) -> str:
-        found = self.world.backups_of(self.app)
-        if not found:
-            await self.backs_up()
-            found = self.world.backups_of(self.app)
-        return self.chance.choice(found) if found else ""
 
     async def _begins_to_restore(self) -> str:
         """A RestoreJob; empty where there is nothing to restore from."""
@@ -120,13 +80,6 @@ class User:
         if name := await self._begins_to_restore():
             await self._stops(RestoreJob, name)
 
-    async def deletes(self) -> None:
-        """The deletion of a Backup."""
-        backup = await self._a_backup()
-        if backup:
-            self.world.deletes(Backup, backup)
-            await anyio.sleep(self.chance.uniform(0, 5))
-
     async def waits_long(self) -> None:
         """Two backups, and hours after: what is too old goes, where the strategy says so."""
         await self.backs_up()
@@ -141,18 +94,6 @@ class User:
         """Other rows are there."""
         if not self._is_restoring():
             self.world.writes(self.app, self.chance.randint(10, 99))
-
-    def _is_restoring(self) -> bool:
-        """Whether a restore may be at work: then nobody touches tables."""
-        return bool(self._jobs_at_work(RestoreJob))
-
-    def _jobs_at_work(self, kind: type[KubeObject]) -> list[str]:
-        found = self.world.cluster.stored(kind.resource)
-        return [
-            job["metadata"]["name"]
-            for job in found
-            if job.get("status", {}).get("phase") not in ("Succeeded", "Failed") or job["metadata"].get("finalizers")
-        ]
 
 
 async def use(world: World, app: str, chance: random.Random) -> None:
@@ -171,8 +112,4 @@ async def use(world: World, app: str, chance: random.Random) -> None:
         user.deletes,
         user.waits_long,
     ]
-    for _ in range(chance.choice([1, 1, 1, 2])):
-        await chance.choice(does)()
-        await anyio.sleep(chance.choice([0.0, chance.uniform(0, 5)]))
-        if chance.random() < 0.5:
-            user.writes()
+    await act(user, does)
